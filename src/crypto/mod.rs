@@ -1,0 +1,5 @@
+//! Digests, signatures, sealing and commitments: the mathematics the protocol stands on.
+//!
+//! Pure: nothing here reads a clock, a disk or a socket; randomness is an argument.
+
+pub mod digest;

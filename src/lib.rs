@@ -1,0 +1,13 @@
+//! `asp-cell`: a federated cell node for agent sessions (Agent Session Protocol 1.0).
+//!
+//! | module | what | may name |
+//! |---|---|---|
+//! | [`crypto`] | digests, signatures, sealing, commitments | – |
+//! | [`protocol`] | messages, sessions, chains, consents: facts in, decisions out | `crypto` |
+//! | [`wire`] | bytes to protocol values and back | `crypto`, `protocol` |
+//!
+//! These three are pure and build alone with `--no-default-features`.
+
+pub mod crypto;
+pub mod protocol;
+pub mod wire;

@@ -1,0 +1,2 @@
+//! The `asp-cell` binary.
+fn main() {}

@@ -9,5 +9,7 @@
 //! These three are pure and build alone with `--no-default-features`.
 
 pub mod crypto;
+#[cfg(feature = "server")]
+pub mod engine;
 pub mod protocol;
 pub mod wire;

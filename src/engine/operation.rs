@@ -1,0 +1,175 @@
+//! What operators ask of a running cell: one variant a verb of the command line, answered with the shape that
+//! docs/spec/details.md S21 names for it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::ids::{AgentId, CellId, ConsentId, MessageId, OrgName, SessionId, SubjectRef};
+use crate::protocol::time::{Span, Timestamp};
+
+/// The terms of a consent that `consent offer` and `consent counter` name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentTerms {
+    /// The other organisation.
+    pub peer_org: OrgName,
+    /// Data classes, sorted and known.
+    pub classes: Vec<String>,
+    /// Globs.
+    pub purposes: Vec<String>,
+    /// Whether data may flow from `org` to `peer_org`.
+    pub outward: bool,
+    /// Whether data may flow from `peer_org` to `org`.
+    pub inward: bool,
+    /// Globs over agent ids; absent: all.
+    pub agents: Option<Vec<String>>,
+    /// The transfer basis, for another zone.
+    pub basis: Option<String>,
+    /// Longest keeping of what was received.
+    pub retention: Option<Span>,
+    /// Absent: now.
+    pub not_before: Option<Timestamp>,
+    /// End, exclusive.
+    pub not_after: Timestamp,
+}
+
+/// How an operator ends an escalation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    /// Back to the saved state.
+    Resume,
+    /// CLOSED with this outcome.
+    Close(String),
+    /// Ask the host's operator (from a member cell).
+    Request,
+}
+
+/// What is to be erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErasureScope {
+    /// An organisation's share of one session.
+    Session(SessionId),
+    /// One message, or one of its parts.
+    Message(SessionId, MessageId, Option<String>),
+    /// A data subject, by the organisation's own name for it.
+    Subject(SubjectRef),
+    /// An agent.
+    Agent(AgentId),
+    /// The whole organisation (needs an approval).
+    Organisation,
+}
+
+/// Which trust anchor pins a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Anchor {
+    /// PEM text of the CA that issues its certificates.
+    Ca(String),
+    /// base64url SHA-256 of its certificate's `SubjectPublicKeyInfo`.
+    Spki(String),
+}
+
+/// One verb.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant is the command of docs/spec/details.md S21 with the same name")]
+pub enum Operation {
+    OrgAdd {
+        org: OrgName,
+    },
+    OrgList,
+    OrgKeyShow {
+        org: OrgName,
+    },
+    OrgKeyRotate {
+        org: OrgName,
+    },
+    /// `jwk` JSON or PEM text of the organisation's own public consent key; the private half stays with it.
+    OrgKeyPublic {
+        org: OrgName,
+        key: String,
+    },
+    OrgPolicyShow {
+        org: OrgName,
+    },
+    OrgPolicyAllow {
+        org: OrgName,
+        zone: String,
+        basis: String,
+    },
+    OrgPolicyDeny {
+        org: OrgName,
+        zone: String,
+    },
+    PeerAdd {
+        cell: CellId,
+        address: String,
+        region: String,
+        zone: String,
+        anchor: Anchor,
+        trust_cap: Option<f64>,
+    },
+    PeerRemove {
+        cell: CellId,
+    },
+    PeerRetry {
+        cell: CellId,
+    },
+    PeerList,
+    ConsentOffer {
+        org: OrgName,
+        terms: ConsentTerms,
+    },
+    ConsentCounter {
+        consent: ConsentId,
+        org: OrgName,
+        terms: ConsentTerms,
+    },
+    ConsentAccept {
+        consent: ConsentId,
+        org: OrgName,
+    },
+    /// `signature`: a detached JWS made off line over the document.
+    ConsentSign {
+        consent: ConsentId,
+        org: OrgName,
+        signature: String,
+    },
+    ConsentRevoke {
+        consent: ConsentId,
+        org: OrgName,
+        reason: Option<String>,
+    },
+    ConsentList,
+    ConsentShow {
+        consent: ConsentId,
+    },
+    SessionList,
+    SessionShow {
+        session: SessionId,
+    },
+    SessionExport {
+        session: SessionId,
+    },
+    SessionSeal {
+        session: SessionId,
+    },
+    SessionResolve {
+        session: SessionId,
+        resolution: Resolution,
+        reason: String,
+    },
+    Erase {
+        org: OrgName,
+        scope: ErasureScope,
+        ground: String,
+    },
+    EraseStatus {
+        request: Option<uuid::Uuid>,
+    },
+    DlqList {
+        peer: Option<CellId>,
+    },
+    DlqReplay {
+        number: Option<u64>,
+    },
+    DlqPurge {
+        number: Option<u64>,
+    },
+}

@@ -3,3 +3,8 @@
 //! Pure: nothing here reads a clock, a disk or a socket; randomness is an argument.
 
 pub mod digest;
+pub mod es256;
+pub mod hmac;
+pub mod json;
+pub mod jwk;
+pub mod jws;

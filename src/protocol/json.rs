@@ -9,17 +9,17 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::crypto::json::canonical;
+
 /// A JSON value as its canonical text (RFC 8785): embedded as a value in text formats, a string in binary ones.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Json(String);
 
 impl Json {
     /// The canonical text of a value that has passed the gate.
-    ///
-    /// A value that JCS cannot write (a non-finite number) does not exist in `serde_json`.
     #[must_use]
     pub fn of(value: &Value) -> Self {
-        Self(serde_json_canonicalizer::to_string(value).unwrap_or_else(|_| "null".to_owned()))
+        Self(canonical(value))
     }
 
     /// The canonical text.

@@ -29,7 +29,8 @@ impl File {
     pub fn load(name: &'static str, others: &[&'static str], lists: &[(&'static str, &[&str])]) -> Self {
         let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let Value::Object(members) = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}")) else {
+        let Value::Object(members) = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+        else {
             panic!("{name} is no object");
         };
         let known: BTreeSet<&str> = others.iter().copied().chain(lists.iter().map(|(list, _)| *list)).collect();

@@ -11,5 +11,7 @@
 pub mod crypto;
 #[cfg(feature = "server")]
 pub mod engine;
+#[cfg(feature = "server")]
+pub mod node;
 pub mod protocol;
 pub mod wire;

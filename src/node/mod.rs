@@ -1,0 +1,3 @@
+//! Composition: what turns the parts into one running cell.
+
+pub mod pki;

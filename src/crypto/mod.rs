@@ -3,8 +3,12 @@
 //! Pure: nothing here reads a clock, a disk or a socket; randomness is an argument.
 
 pub mod digest;
+pub mod entropy;
 pub mod es256;
 pub mod hmac;
 pub mod json;
 pub mod jwk;
 pub mod jws;
+pub mod kdf;
+pub mod seal;
+pub mod secret;

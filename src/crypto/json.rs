@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -97,8 +98,8 @@ pub fn read(bytes: &[u8], rules: Rules) -> Result<Value, Rejected> {
 
 /// The RFC 8785 text of a value.
 #[must_use]
-pub fn canonical(value: &Value) -> String {
-    // A value that JCS cannot write (a non-finite number) does not exist in `serde_json`.
+pub fn canonical<T: Serialize>(value: &T) -> String {
+    // What JCS cannot write (non-finite numbers, names that are no text) no type of this crate serialises to.
     serde_json_canonicalizer::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 

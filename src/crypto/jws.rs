@@ -148,7 +148,7 @@ impl Claim {
         let (header, payload) = signed.split_once('.').ok_or(Why::Malformed)?;
         let segment = |text| from_base64url(text).ok_or(Why::Malformed);
         let (header, payload, signature) = (segment(header)?, segment(payload)?, segment(signature)?);
-        let kid = kid_of(&object(&header)?, kind)?;
+        let kid = key_id(&object(&header)?, kind)?;
         let claims = object(&payload)?;
         if canonical(&claims).as_bytes() != payload {
             return Err(Why::NotCanonical);
@@ -179,7 +179,7 @@ impl Claim {
 }
 
 /// Checks a header; members other than `alg`, `typ`, `kid` and `crit` are ignored.
-fn kid_of(header: &Value, kind: Kind) -> Result<String, Why> {
+fn key_id(header: &Value, kind: Kind) -> Result<String, Why> {
     if header.get("crit").is_some() {
         return Err(Why::Malformed);
     }

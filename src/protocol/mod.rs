@@ -2,9 +2,15 @@
 //!
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
+pub mod chain;
+pub mod envelope;
 pub mod ids;
 pub mod json;
 pub mod message;
+pub mod part;
 pub mod performative;
+pub mod receipt;
+pub mod record;
 pub mod refusal;
+pub mod statement;
 pub mod time;

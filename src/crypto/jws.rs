@@ -148,7 +148,7 @@ impl Claim {
         let (header, payload) = signed.split_once('.').ok_or(Why::Malformed)?;
         let segment = |text| from_base64url(text).ok_or(Why::Malformed);
         let (header, payload, signature) = (segment(header)?, segment(payload)?, segment(signature)?);
-        let kid = key_id(&object(&header)?, kind)?;
+        let key_name = key_id(&object(&header)?, kind)?;
         let claims = object(&payload)?;
         if canonical(&claims).as_bytes() != payload {
             return Err(Why::NotCanonical);
@@ -156,7 +156,7 @@ impl Claim {
         if text(&claims, "type") != Some(kind.payload_type()) {
             return Err(Why::Type);
         }
-        Ok(Self { kid, payload: claims, signed: signed.to_owned(), signature })
+        Ok(Self { kid: key_name, payload: claims, signed: signed.to_owned(), signature })
     }
 
     /// The name of the key that is said to have signed.

@@ -3,16 +3,23 @@
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
 pub mod chain;
+pub mod commitment;
+pub mod constraints;
 pub mod envelope;
 pub mod ids;
 pub mod json;
+pub mod matching;
+pub mod members;
 pub mod message;
 pub mod money;
+pub mod outcome;
 pub mod part;
 pub mod performative;
 pub mod rate;
 pub mod receipt;
 pub mod record;
 pub mod refusal;
+pub mod session;
 pub mod statement;
+pub mod terms;
 pub mod time;

@@ -1,0 +1,147 @@
+//! An act: a message as the session reads it, its terms typed and its required members there.
+//!
+//! Parse, don't validate: `judge` and `apply` take nothing else. Source: docs/spec/protocol.md section 2,
+//! docs/spec/details.md section 1 ("`referenceId`").
+
+use serde_json::Value;
+
+use super::party::Home;
+use crate::protocol::ids::{MessageId, ParticipantId, ReferenceId};
+use crate::protocol::json::Json;
+use crate::protocol::message::{Message, Part, Seen};
+use crate::protocol::performative::Performative;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::terms::Terms;
+
+/// One message of an agent, as the session reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Act {
+    /// The message.
+    pub message_id: MessageId,
+    /// Who sends it.
+    pub sender: ParticipantId,
+    /// What it answers or affects.
+    pub reference: Option<ReferenceId>,
+    /// The history it acted on.
+    pub seen: Option<Seen>,
+    /// What it says.
+    pub terms: Terms,
+    /// The first part that is not encrypted by the agents themselves, of those this cell can read.
+    pub clear_part: Option<String>,
+    /// Where the newcomer of a DELEGATE is at home, once the engine has looked it up.
+    pub newcomer: Option<Home>,
+}
+
+/// What a record says, whoever keeps its parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The message.
+    pub message_id: MessageId,
+    /// Who sent it.
+    pub sender: ParticipantId,
+    /// What it says.
+    pub performative: Performative,
+    /// `referenceId`.
+    pub reference: Option<ReferenceId>,
+    /// `seen`.
+    pub seen: Option<Seen>,
+    /// `terms`, exactly as signed.
+    pub terms: Option<&'a Json>,
+}
+
+impl Act {
+    /// Reads a message whose parts are here.
+    pub fn of(message: &Message) -> Result<Self, Refusal> {
+        let named = message.parts.contains_key("delegate");
+        if named != (message.performative == Performative::Delegate) {
+            let expected = if named { "no such member" } else { "the newcomer's agent id" };
+            return Err(Refusal::invalid("/delegate", expected));
+        }
+        let mut act = Self::said(Said {
+            message_id: message.message_id,
+            sender: message.sender,
+            performative: message.performative,
+            reference: message.reference_id,
+            seen: message.seen,
+            terms: message.terms.as_ref(),
+        })?;
+        act.clear_part = message.parts.iter().find(|(name, part)| is_clear(name, part)).map(|(name, _)| name.clone());
+        Ok(act)
+    }
+
+    /// Reads what a record says, without its parts.
+    pub fn said(said: Said<'_>) -> Result<Self, Refusal> {
+        let value = said.terms.map(Json::value);
+        let terms = Terms::parse(said.performative, value.as_ref())?;
+        require(Reference::of(said.performative), said.reference.is_some())?;
+        if said.performative.needs_seen() && said.seen.is_none() {
+            return Err(Refusal::invalid("/seen", "the sequence and hash of a record this message answers to"));
+        }
+        Ok(Self {
+            message_id: said.message_id,
+            sender: said.sender,
+            reference: said.reference,
+            seen: said.seen,
+            terms,
+            clear_part: None,
+            newcomer: None,
+        })
+    }
+
+    /// The performative.
+    #[must_use]
+    pub const fn performative(&self) -> Performative {
+        self.terms.performative()
+    }
+}
+
+/// Whether a performative has a `referenceId`.
+enum Reference {
+    Required,
+    Optional,
+    Forbidden,
+}
+
+impl Reference {
+    const fn of(performative: Performative) -> Self {
+        match performative {
+            Performative::Counter
+            | Performative::Accept
+            | Performative::Reject
+            | Performative::Withdraw
+            | Performative::Introduce
+            | Performative::Decline => Self::Required,
+            Performative::Propose
+            | Performative::Query
+            | Performative::Inform
+            | Performative::Clarify
+            | Performative::Commit
+            | Performative::Fulfill
+            | Performative::Delegate
+            | Performative::Escalate => Self::Optional,
+            Performative::Close | Performative::Invite | Performative::Rate | Performative::System => Self::Forbidden,
+        }
+    }
+}
+
+fn require(reference: Reference, there: bool) -> Result<(), Refusal> {
+    let expected = match (reference, there) {
+        (Reference::Required, false) => "the message or commitment that this one answers",
+        (Reference::Forbidden, true) => "no such member",
+        (Reference::Required, true) | (Reference::Optional, _) | (Reference::Forbidden, false) => return Ok(()),
+    };
+    Err(Refusal::invalid("/referenceId", expected))
+}
+
+/// Whether a part that end-to-end sessions want encrypted is not (docs/spec/details.md section 3 "`endToEnd`").
+fn is_clear(name: &str, part: &Part) -> bool {
+    (name == "content" || name.starts_with("personal/")) && !is_jwe(&part.value.value())
+}
+
+/// `{"jwe": <compact, five segments>}` and nothing else.
+fn is_jwe(value: &Value) -> bool {
+    let segment = |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
+    let compact = |text: &str| text.split('.').count() == 5 && text.split('.').all(segment);
+    let Some(members) = value.as_object() else { return false };
+    members.len() == 1 && members.get("jwe").and_then(Value::as_str).is_some_and(compact)
+}

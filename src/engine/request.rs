@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, MessageId, ParticipantId, SessionId};
-use crate::protocol::message::Signed;
+use crate::protocol::proof::Signed;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::time::{Span, Timestamp};
 

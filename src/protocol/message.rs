@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::ids::{MessageId, ParticipantId, ReferenceId, SessionId, SubjectRef};
 use super::json::Json;
 use super::performative::Performative;
-use super::time::Timestamp;
 use crate::crypto::digest::Digest;
 
 /// The record of this chain that the sender says it has seen.
@@ -54,17 +53,4 @@ pub struct Message {
     pub terms: Option<Json>,
     /// The erasable parts.
     pub parts: BTreeMap<String, Part>,
-}
-
-/// A message whose proof and envelope hash were checked; only `protocol::proof` makes one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signed {
-    /// The message.
-    pub message: Message,
-    /// E, the envelope hash its proof covers.
-    pub envelope: Digest,
-    /// The proof: a compact JWS, DPoP (RFC 9449) with `asp_hash` = E.
-    pub proof: String,
-    /// When the sender's own cell admitted it.
-    pub admitted_at: Timestamp,
 }

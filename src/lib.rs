@@ -8,6 +8,8 @@
 //!
 //! These three are pure and build alone with `--no-default-features`.
 
+#[cfg(feature = "server")]
+pub mod api;
 pub mod crypto;
 #[cfg(feature = "server")]
 pub mod engine;

@@ -12,6 +12,7 @@ use super::ids::{BadName, CommitmentId, MessageId, ParticipantId};
 use super::money::Money;
 use super::terms::Pledge;
 use super::time::{Span, Timestamp};
+use crate::crypto::digest::Digest;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -200,6 +201,8 @@ pub struct Commitment {
     pub message: MessageId,
     /// The COMMIT's place.
     pub sequence: u64,
+    /// The COMMIT's hash.
+    pub hash: Digest,
     /// Where it stands.
     pub status: Status,
     /// The last FULFILL.
@@ -211,7 +214,7 @@ pub struct Commitment {
 impl Commitment {
     /// A commitment as its COMMIT makes it, pending.
     #[must_use]
-    pub fn made(pledge: &Pledge, obligor: ParticipantId, message: MessageId, sequence: u64) -> Self {
+    pub fn made(pledge: &Pledge, obligor: ParticipantId, message: MessageId, sequence: u64, hash: Digest) -> Self {
         Self {
             id: pledge.commitment,
             kind: pledge.kind,
@@ -225,6 +228,7 @@ impl Commitment {
             offer: None,
             message,
             sequence,
+            hash,
             status: Status::Pending,
             claim: None,
             breach: None,

@@ -5,7 +5,7 @@
 use super::commitment::Kind;
 use super::ids::ParticipantId;
 use super::money::Money;
-use super::session::offers::Offer;
+use super::session::Offer;
 use super::terms::Pledge;
 
 /// What a COMMIT is measured against.

@@ -17,7 +17,7 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// An object being read, and where it stands in its request.
 pub struct Members<'a> {
     at: String,
-    members: Option<&'a Map<String, Value>>,
+    object: Option<&'a Map<String, Value>>,
     read: BTreeSet<&'static str>,
 }
 
@@ -31,12 +31,12 @@ impl<'a> Members<'a> {
     /// The members of `value`, which stands at `at`; absent reads as an empty object.
     pub fn of(at: impl Into<String>, value: Option<&'a Value>) -> Result<Self, Refusal> {
         let at = at.into();
-        let members = match value {
+        let object = match value {
             None => None,
-            Some(Value::Object(members)) => Some(members),
+            Some(Value::Object(object)) => Some(object),
             Some(_) => return Err(Refusal::invalid(at, "an object")),
         };
-        Ok(Self { at, members, read: BTreeSet::new() })
+        Ok(Self { at, object, read: BTreeSet::new() })
     }
 
     /// Where `name` stands.
@@ -47,7 +47,7 @@ impl<'a> Members<'a> {
     /// The member as it is.
     pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
         self.read.insert(name);
-        self.members.and_then(|members| members.get(name))
+        self.object.and_then(|object| object.get(name))
     }
 
     /// A string.
@@ -88,7 +88,7 @@ impl<'a> Members<'a> {
 
     /// Ends the reading: a member that nobody asked for is unknown.
     pub fn finish(self) -> Result<(), Refusal> {
-        let unknown = self.members.into_iter().flat_map(Map::keys).find(|name| !self.read.contains(name.as_str()));
+        let unknown = self.object.into_iter().flat_map(Map::keys).find(|name| !self.read.contains(name.as_str()));
         unknown.map_or(Ok(()), |name| Err(Refusal::invalid(self.at(name), "no such member")))
     }
 

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod commitment;
 pub mod constraints;
 pub mod envelope;
+pub mod escrow;
 pub mod ids;
 pub mod json;
 pub mod matching;

@@ -10,6 +10,7 @@ use crate::protocol::ids::{MessageId, ParticipantId, ReferenceId};
 use crate::protocol::json::Json;
 use crate::protocol::message::{Message, Part, Seen};
 use crate::protocol::performative::Performative;
+use crate::protocol::record::Record;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::terms::Terms;
 
@@ -32,23 +33,6 @@ pub struct Act {
     pub newcomer: Option<Home>,
 }
 
-/// What a record says, whoever keeps its parts.
-#[derive(Debug, Clone, Copy)]
-pub struct Said<'a> {
-    /// The message.
-    pub message_id: MessageId,
-    /// Who sent it.
-    pub sender: ParticipantId,
-    /// What it says.
-    pub performative: Performative,
-    /// `referenceId`.
-    pub reference: Option<ReferenceId>,
-    /// `seen`.
-    pub seen: Option<Seen>,
-    /// `terms`, exactly as signed.
-    pub terms: Option<&'a Json>,
-}
-
 impl Act {
     /// Reads a message whose parts are here.
     pub fn of(message: &Message) -> Result<Self, Refusal> {
@@ -57,7 +41,7 @@ impl Act {
             let expected = if named { "no such member" } else { "the newcomer's agent id" };
             return Err(Refusal::invalid("/delegate", expected));
         }
-        let mut act = Self::said(Said {
+        let mut act = Self::read(&Said {
             message_id: message.message_id,
             sender: message.sender,
             performative: message.performative,
@@ -69,8 +53,19 @@ impl Act {
         Ok(act)
     }
 
-    /// Reads what a record says, without its parts.
-    pub fn said(said: Said<'_>) -> Result<Self, Refusal> {
+    /// Reads what a participant's record says, whoever keeps its parts.
+    pub fn of_record(record: &Record, sender: ParticipantId) -> Result<Self, Refusal> {
+        Self::read(&Said {
+            message_id: record.message_id,
+            sender,
+            performative: record.performative,
+            reference: record.reference_id,
+            seen: record.seen,
+            terms: record.terms.as_ref(),
+        })
+    }
+
+    fn read(said: &Said<'_>) -> Result<Self, Refusal> {
         let value = said.terms.map(Json::value);
         let terms = Terms::parse(said.performative, value.as_ref())?;
         require(Reference::of(said.performative), said.reference.is_some())?;
@@ -93,6 +88,16 @@ impl Act {
     pub const fn performative(&self) -> Performative {
         self.terms.performative()
     }
+}
+
+/// What messages and records have in common.
+struct Said<'a> {
+    message_id: MessageId,
+    sender: ParticipantId,
+    performative: Performative,
+    reference: Option<ReferenceId>,
+    seen: Option<Seen>,
+    terms: Option<&'a Json>,
 }
 
 /// Whether a performative has a `referenceId`.

@@ -82,8 +82,9 @@ pub struct Offers(Vec<Offer>);
 
 impl Offers {
     /// All that are remembered.
-    pub fn iter(&self) -> std::slice::Iter<'_, Offer> {
-        self.0.iter()
+    #[must_use]
+    pub fn all(&self) -> &[Offer] {
+        &self.0
     }
 
     /// The offer made by this message.

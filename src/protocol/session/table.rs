@@ -1,7 +1,7 @@
 //! The transition table: what each seat may send in each state, and where it may lead.
 //!
 //! The one place where that is decided; conditions on what a message names are in `references`. A new state or
-//! performative does not compile until it has its row here. tests/transition_table.rs prints it as a reviewed file.
+//! performative does not compile until it has its row here. `tests/transition_table.rs` prints it as a reviewed file.
 //! Source: docs/spec/protocol.md section 3, docs/spec/details.md sections 2 and 3.
 
 use super::party::Seat;

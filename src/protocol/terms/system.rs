@@ -133,6 +133,14 @@ impl SystemEvent {
         Value::Object(terms)
     }
 
+    /// Reads the terms of a system record.
+    pub fn parse(terms: Option<&Value>) -> Result<Self, Refusal> {
+        let mut members = Members::of("/terms", terms)?;
+        let event = Self::read(&mut members)?;
+        members.finish()?;
+        Ok(event)
+    }
+
     pub(super) fn read(members: &mut Members<'_>) -> Result<Self, Refusal> {
         let event = members.text("event")?.unwrap_or_default();
         Ok(match event {

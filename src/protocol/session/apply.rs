@@ -1,0 +1,110 @@
+//! Moving on by one record.
+//!
+//! Deterministic: host and members that apply the same records hold the same session. It does not judge; a record
+//! that acts on nothing known changes the head alone. Source: docs/spec/protocol.md sections 3 and 4.
+
+use super::references::Aim;
+use super::{Act, Head, Session, State};
+use crate::protocol::ids::{CommitmentId, MessageId, ParticipantId};
+use crate::protocol::json::Json;
+use crate::protocol::performative::Performative;
+use crate::protocol::record::{Record, Sender};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::terms::{Body, SystemEvent};
+
+/// What a record says to the session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A message of an agent.
+    Act(Box<Act>),
+    /// A system event of the host.
+    System(SystemEvent),
+}
+
+impl Event {
+    /// Reads a record, own or from the host; a DELEGATE still wants its `newcomer`.
+    pub fn of(record: &Record) -> Result<Self, Refusal> {
+        match (record.performative, &record.sender) {
+            (Performative::System, Sender::Cell(_)) => {
+                SystemEvent::parse(record.terms.as_ref().map(Json::value).as_ref()).map(Self::System)
+            }
+            (_, Sender::Participant(sender)) if record.performative != Performative::System => {
+                Act::of_record(record, *sender).map(|act| Self::Act(Box::new(act)))
+            }
+            (_, Sender::Participant(_) | Sender::Cell(_)) => {
+                Err(Refusal::invalid("/sender", "a participant, or the host cell in a SYSTEM record"))
+            }
+        }
+    }
+}
+
+/// What a record changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The state before.
+    pub from: State,
+    /// The state now.
+    pub to: State,
+    /// Commitments made or moved.
+    pub commitments: Vec<CommitmentId>,
+    /// Offers made or moved.
+    pub offers: Vec<MessageId>,
+    /// Participants who came, joined, were replaced or dropped.
+    pub participants: Vec<ParticipantId>,
+}
+
+impl Changes {
+    /// Whether the session ended with this record.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.to.is_final()
+    }
+}
+
+impl Session {
+    /// Moves on by one record, whose place is `head`.
+    pub fn apply(&mut self, event: &Event, head: Head) -> Changes {
+        let from = self.shown_state();
+        let mut changes = Changes { from, to: from, commitments: vec![], offers: vec![], participants: vec![] };
+        match event {
+            Event::Act(act) => self.act(act, head, &mut changes),
+            Event::System(event) => self.happen(event, head.timestamp, &mut changes),
+        }
+        self.head = head;
+        self.settle(head.timestamp);
+        changes.to = self.shown_state();
+        changes
+    }
+
+    fn act(&mut self, act: &Act, head: Head, changes: &mut Changes) {
+        let at = head.timestamp;
+        let aim = self.aim(act, at).unwrap_or(Aim::Nothing);
+        self.tokens = self.tokens.saturating_add(act.terms.tokens);
+        match &act.terms.body {
+            Body::Propose(offered) | Body::Counter(offered) => self.offer(act, offered, changes),
+            Body::Query(_) | Body::Inform(_) | Body::Clarify(_) => self.converse(),
+            Body::Ask(constraints, _) if aim == Aim::Agreed => {
+                self.put_in_force(act.message_id, constraints, at, changes);
+            }
+            Body::Ask(_, asked) => {
+                self.asked.retain(|(by, _)| *by != act.sender);
+                self.asked.push((act.sender, asked.clone()));
+            }
+            Body::Accept => self.accept(aim, act.sender, at, changes),
+            Body::Reject(_) => self.reject(aim, changes),
+            Body::Commit(pledge) => self.commit(act, pledge, aim, head, changes),
+            Body::Fulfill(_) => {
+                if let Aim::Due(id) = aim {
+                    self.change(id, changes, |commitment| commitment.claim(act.message_id, at));
+                }
+            }
+            Body::Withdraw(_) => self.withdraw(aim, at, changes),
+            Body::Delegate(delegation) => self.call(act, delegation, head, changes),
+            Body::Escalate(_) => self.escalate(),
+            Body::Close(close) => self.close(close.outcome, at, changes),
+            Body::Introduce => self.introduce(act.sender, changes),
+            Body::Decline(_) => self.decline(act.sender, at, changes),
+            Body::Invite { .. } | Body::Rate { .. } | Body::System(_) => {}
+        }
+    }
+}

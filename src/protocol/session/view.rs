@@ -1,0 +1,116 @@
+//! A session and its commitments as agents and operators read them: shapes S8b and S18.
+//!
+//! Who a participant is comes from the reader's cell, since agent ids can be erased; here are only participant ids.
+//! Source: docs/spec/details.md section 18.
+
+use serde_json::{Map, Value, json};
+
+use super::{Participant, Session, Standing};
+use crate::protocol::commitment::Commitment;
+use crate::protocol::ids::{AgentId, ParticipantId};
+use crate::protocol::time::Timestamp;
+
+/// For whom a view is made.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The caller, if it is a participant.
+    pub you: Option<ParticipantId>,
+    /// The moment, by which open offers may have expired.
+    pub now: Timestamp,
+    /// Which agent a participant is; `None` once that was erased.
+    pub agent: &'a dyn Fn(ParticipantId) -> Option<AgentId>,
+}
+
+impl Session {
+    /// S8b.
+    #[must_use]
+    pub fn view(&self, reader: &Reader<'_>) -> Value {
+        let shown = self.participants.iter().filter(|participant| !participant.dropped);
+        json!({
+            "sessionId": self.id,
+            "state": self.shown_state().name(),
+            "phase": self.shown_state().phase(Some(self.saved.unwrap_or(self.state))),
+            "purpose": self.purpose,
+            "host": self.host,
+            "epoch": self.epoch,
+            "suspended": self.suspended,
+            "openedAt": self.opened_at,
+            "expiresAt": self.expires_at(),
+            "answerBy": self.answer_by,
+            "closedAt": self.closed_at,
+            "outcome": self.outcome,
+            "windows": {
+                "answerWithin": self.windows.answer_within,
+                "reviewWindow": self.windows.review,
+                "grace": self.windows.grace,
+                "disputeWindow": self.windows.dispute,
+            },
+            "constraints": self.constraints.view(),
+            "participants": shown.map(|participant| participant_view(participant, reader)).collect::<Vec<_>>(),
+            "head": {"sequence": self.head.sequence, "hash": self.head.hash},
+            "commitments": self.commitments.iter().map(|c| self.commitment_view(c)).collect::<Vec<_>>(),
+            "offers": self.offers_view(reader.now),
+            "disputes": [],
+            "you": reader.you,
+            "asks": reader.you.and_then(|you| self.asks(you)),
+        })
+    }
+
+    fn offers_view(&self, now: Timestamp) -> Vec<Value> {
+        let view = |offer: &super::Offer| json!({"messageId": offer.message, "author": offer.author, "status": offer.shown(now)});
+        self.offers.all().iter().map(view).collect()
+    }
+
+    /// S18. `escrow.state` is null until money is held.
+    #[must_use]
+    pub fn commitment_view(&self, commitment: &Commitment) -> Value {
+        let mut view = Map::new();
+        let mut put = |name: &str, value: Value| view.insert(name.to_owned(), value);
+        put("commitmentId", json!(commitment.id));
+        put("kind", json!(commitment.kind.name()));
+        put("obligor", json!(commitment.obligor));
+        put("beneficiary", json!(commitment.beneficiary));
+        put("deadline", json!(commitment.deadline));
+        if let Some(money) = commitment.money {
+            put("amount", json!(money.amount()));
+            put("currency", json!(money.currency));
+        }
+        put("status", json!(commitment.status.name()));
+        put("escrow", if commitment.escrow == Some(true) { json!({"state": null}) } else { Value::Null });
+        put("dependsOn", json!(commitment.depends_on));
+        put("replaces", json!(commitment.replaces));
+        put("messageId", json!(commitment.message));
+        put("claimedAt", json!(commitment.claim.map(|claim| claim.at)));
+        put("reviewUntil", json!(self.review_until(commitment)));
+        put("breach", commitment.breach.map_or(Value::Null, |b| json!({"severity": b.severity, "at": b.at})));
+        Value::Object(view)
+    }
+}
+
+fn participant_view(participant: &Participant, reader: &Reader<'_>) -> Value {
+    let mut view = json!({
+        "participantId": participant.id,
+        "role": participant.role.name(),
+        "cell": participant.home.cell,
+        "joined": participant.joined,
+        "trust": participant.standing.as_ref().map(standing_view),
+    });
+    let (name, value) = match (reader.agent)(participant.id) {
+        Some(agent) => ("agentId", json!(agent)),
+        None => ("status", json!("erased")),
+    };
+    if let Some(members) = view.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+    view
+}
+
+fn standing_view(standing: &Standing) -> Value {
+    json!({
+        "score": standing.score,
+        "effective": standing.effective,
+        "level": standing.level,
+        "asOf": standing.as_of,
+        "verifiedBy": standing.verified_by,
+    })
+}

@@ -5,15 +5,24 @@
 //! | [`crypto`] | digests, signatures, sealing, commitments | – |
 //! | [`protocol`] | messages, sessions, chains, consents: facts in, decisions out | `crypto` |
 //! | [`wire`] | bytes to protocol values and back | `crypto`, `protocol` |
+//! | [`disk`] | private files, faults, simulated disks | `crypto` |
+//! | [`vault`] | scope secrets in slots overwritten in place | the above |
+//! | [`store`] | sealed rows, committed together; a cell's data directory | the above |
 //!
-//! These three are pure and build alone with `--no-default-features`.
+//! The first three are pure and build alone with `--no-default-features`.
 
 #[cfg(feature = "server")]
 pub mod api;
 pub mod crypto;
 #[cfg(feature = "server")]
+pub mod disk;
+#[cfg(feature = "server")]
 pub mod engine;
 #[cfg(feature = "server")]
 pub mod node;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
+pub mod vault;
 pub mod wire;

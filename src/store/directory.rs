@@ -1,0 +1,187 @@
+//! Database, vault and keys of a cell: created together, opened together or not at all.
+//!
+//! | path | what |
+//! |---|---|
+//! | `data/cell.redb` | the database |
+//! | `data/lock` | held by the running process, whose pid stands in it |
+//! | `data/run/` | what exists only while the cell runs |
+//! | `vault` | slots of the scope secrets |
+//! | `keys/root.key`, `keys/epoch.key` | never part of a backup |
+//!
+//! Source: docs/spec/details.md S22.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::database::{Format, Place, Store, Terms};
+use crate::disk::{Unusable, private};
+use crate::protocol::ids::CellId;
+use crate::protocol::time::Timestamp;
+use crate::vault::entropy::OsEntropy;
+use crate::vault::keys::KeyFile;
+use crate::vault::medium::FileMedium;
+use crate::vault::{Media, MediaPolicy, RootKey, TagKey, Vault, media};
+
+/// Where the parts lie: `[cell] data_dir`, `[vault] path` and `[keys] path`, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The vault file.
+    pub vault: PathBuf,
+    /// The keys directory.
+    pub keys: PathBuf,
+}
+
+impl Layout {
+    /// `data`, `vault` and `keys` in one directory.
+    #[must_use]
+    pub fn under(directory: &Path) -> Self {
+        Self { data: directory.join("data"), vault: directory.join("vault"), keys: directory.join("keys") }
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data.join("cell.redb")
+    }
+
+    /// Where `listeners.json` stands while the cell runs.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.data.join("run")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+
+    fn root_key(&self) -> PathBuf {
+        self.keys.join("root.key")
+    }
+
+    fn epoch_key(&self) -> PathBuf {
+        self.keys.join("epoch.key")
+    }
+}
+
+/// What the configuration says of a cell's storage.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    /// Where the parts lie.
+    pub layout: Layout,
+    /// The cell.
+    pub cell: CellId,
+    /// `[vault] media`.
+    pub media: MediaPolicy,
+    /// Bytes of the database kept in memory.
+    pub cache_bytes: usize,
+    /// The database format of this build.
+    pub format: Format,
+}
+
+/// All of a cell's storage, held by this process alone.
+#[derive(Debug)]
+pub struct Opened {
+    /// The database.
+    pub store: Store,
+    /// The vault.
+    pub vault: Vault,
+    /// What makes tags of names.
+    pub tags: TagKey,
+    /// What the vault lies on.
+    pub media: Media,
+    /// Held until this is dropped.
+    pub lock: Lock,
+}
+
+/// The data directory is this process's.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl DataDir {
+    /// Creates keys, vault and database where there are none.
+    pub fn create(&self, now: Timestamp) -> Result<(), Unusable> {
+        let layout = &self.layout;
+        media::check(&layout.vault, self.media)?;
+        for path in [layout.database(), layout.vault.clone(), layout.root_key(), layout.epoch_key()] {
+            if path.exists() {
+                return Err(Unusable::AlreadyInitialised { path });
+            }
+        }
+        for directory in [&layout.data, &layout.keys, &layout.run()] {
+            private::create_dir(directory)?;
+        }
+        private::create_parent(&layout.vault)?;
+        let _lock = self.take()?;
+        let root = RootKey::create(&layout.root_key(), &mut OsEntropy)?;
+        let epochs = KeyFile::create(&layout.epoch_key(), &mut OsEntropy)?;
+        let medium = Box::new(FileMedium::create(&layout.vault)?);
+        let vault = Vault::create(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
+        Store::create(&Place::File(layout.database()), self.terms(&root, &vault), now)?;
+        private::sync_parent(&layout.run())
+    }
+
+    /// Opens all of it, or says what is wrong.
+    pub fn open(&self) -> Result<Opened, Unusable> {
+        let layout = &self.layout;
+        self.check_parts()?;
+        for directory in [&layout.data, &layout.keys] {
+            private::check_dir(directory)?;
+        }
+        private::create_dir(&layout.run())?;
+        let lock = self.take()?;
+        let media = media::check(&layout.vault, self.media)?;
+        let root = RootKey::read(&layout.root_key())?;
+        let epochs = KeyFile::open(&layout.epoch_key())?;
+        let medium = Box::new(FileMedium::open(&layout.vault)?);
+        let vault = Vault::open(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
+        let store = Store::open(&Place::File(layout.database()), self.terms(&root, &vault))?;
+        Ok(Opened { store, vault, tags: root.tag_key(), media, lock })
+    }
+
+    /// The parts belong together: one without the others is a loss, not a beginning.
+    fn check_parts(&self) -> Result<(), Unusable> {
+        let layout = &self.layout;
+        let parts = [layout.database(), layout.vault.clone(), layout.root_key(), layout.epoch_key()];
+        let Some(beside) = parts.iter().find(|part| part.exists()).cloned() else {
+            return Err(Unusable::NotInitialised { path: layout.data.clone() });
+        };
+        parts.into_iter().find(|part| !part.exists()).map_or(Ok(()), |path| Err(Unusable::Missing { path, beside }))
+    }
+
+    fn terms(&self, root: &RootKey, vault: &Vault) -> Terms {
+        Terms {
+            key: root.store_key(),
+            cell: self.cell.clone(),
+            vault: vault.identity(),
+            format: self.format,
+            cache_bytes: self.cache_bytes,
+            entropy: Box::new(OsEntropy),
+        }
+    }
+
+    /// Takes the data directory for this process, or names the one that has it.
+    fn take(&self) -> Result<Lock, Unusable> {
+        let path = self.layout.lock();
+        let failed = |error| Unusable::io(&path, &error);
+        let mut file = if path.exists() { private::open_file(&path)? } else { private::create_file(&path)? };
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0).map_err(failed)?;
+                file.rewind().map_err(failed)?;
+                writeln!(file, "{}", std::process::id()).map_err(failed)?;
+                Ok(Lock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).map_err(failed)?;
+                Err(Unusable::InUse { path: self.layout.data.clone(), pid: text.trim().parse().ok() })
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The vault: one secret per scope, in a file whose slots are overwritten in place.
+//!
+//! What is sealed under a scope's secret is gone when the secret is gone. The database cannot forget (it is
+//! copy-on-write: after a committed delete every copy still stood in its file), so scope secrets lie here, in
+//! preallocated slots of 512 bytes that are overwritten and synced, never renamed, truncated or unlinked.
+//! Slots are sealed under an epoch key that lies elsewhere and is destroyed at the end of its epoch, so that a flash
+//! copy or a stolen backup of this file dies with it. Source: docs/spec/federation.md section 4.
+//!
+//! | file | what |
+//! |---|---|
+//! | `scope` | [`Scope`]s and the keyed [`Tag`]s that stand for them wherever a name must not |
+//! | `slot` | the 512 bytes of a slot |
+//! | `slots` | [`Vault`]: create, read, destroy |
+//! | `cache` | opened secrets, a bounded number of them |
+//! | `medium` | where slots are written: a file, or a simulated disk |
+//! | `media` | whether overwriting a file really overwrites it |
+//! | `keys` | root key, epoch keys |
+//! | `entropy` | the operating system's randomness |
+//!
+//! Knows nothing of sessions' contents, of the database and of who may erase what.
+
+mod cache;
+pub mod entropy;
+pub mod keys;
+pub mod media;
+pub mod medium;
+pub mod scope;
+mod slot;
+mod slots;
+
+pub use keys::{EpochKeys, RootKey};
+pub use media::{Media, MediaPolicy};
+pub use medium::Medium;
+pub use scope::{Scope, Tag, TagKey};
+pub use slots::{Destroyed, Vault};

@@ -167,6 +167,11 @@ text_name!(
     SubjectRef, "1 to 64 characters of A-Z a-z 0-9 . _ ~ -", is_subject
 );
 
+text_name!(
+    /// What an agent says it can do.
+    Capability, "a capability: lower-case words joined by single . _ or -, at most 128 characters", is_capability
+);
+
 impl AgentId {
     /// The organisation the agent belongs to.
     #[must_use]
@@ -200,6 +205,12 @@ fn is_agent_name(name: &str) -> bool {
         && name.chars().all(|c| outer(c) || matches!(c, '.' | '_' | '-'))
         && name.starts_with(outer)
         && name.ends_with(outer)
+}
+
+/// `^[a-z0-9]+([._-][a-z0-9]+)*$`
+fn is_capability(text: &str) -> bool {
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    text.len() <= 128 && text.split(['.', '_', '-']).all(word)
 }
 
 fn is_subject(text: &str) -> bool {

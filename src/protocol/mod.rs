@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod commitment;
 pub mod constraints;
+pub mod dispute;
 pub mod envelope;
 pub mod escrow;
 pub mod ids;

@@ -79,13 +79,19 @@ impl Proven {
         Timestamp((self.iat * 1000.0).floor() as i64)
     }
 
+    /// Whether it covers what has this envelope hash; `hash_mismatch` if it covers something else.
+    pub fn covers(&self, envelope: Digest) -> Result<(), Refusal> {
+        if self.asp_hash == Some(envelope) {
+            return Ok(());
+        }
+        let detail = "asp_hash covers another message than the one sent; `expected` is this one's envelope hash";
+        Err(Refusal::new(Code::HashMismatch, detail).with("expected", json!(envelope)))
+    }
+
     /// The message it proves, with what is kept of the proof; `hash_mismatch` if it proves another.
     pub fn bind(self, message: Message, admitted_at: Timestamp) -> Result<Signed, Refusal> {
         let envelope = Envelope::of(&message).hash();
-        if self.asp_hash != Some(envelope) {
-            let detail = "asp_hash covers another message than the one sent; `expected` is this one's envelope hash";
-            return Err(Refusal::new(Code::HashMismatch, detail).with("expected", json!(envelope)));
-        }
+        self.covers(envelope)?;
         Ok(Signed { message, envelope, proof: self.text, admitted_at })
     }
 }

@@ -2,4 +2,9 @@
 //!
 //! Pure. Knows `crypto` and `protocol`; knows nothing of sockets or stores.
 
+pub mod dispute;
 pub mod json;
+pub mod message;
+pub mod msgpack;
+pub mod parts;
+pub mod request;

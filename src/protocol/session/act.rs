@@ -68,10 +68,7 @@ impl Act {
     fn read(said: &Said<'_>) -> Result<Self, Refusal> {
         let value = said.terms.map(Json::value);
         let terms = Terms::parse(said.performative, value.as_ref())?;
-        require(Reference::of(said.performative), said.reference.is_some())?;
-        if said.performative.needs_seen() && said.seen.is_none() {
-            return Err(Refusal::invalid("/seen", "the sequence and hash of a record this message answers to"));
-        }
+        require_members(said.performative, said.reference.is_some(), said.seen.is_some())?;
         Ok(Self {
             message_id: said.message_id,
             sender: said.sender,
@@ -98,6 +95,15 @@ struct Said<'a> {
     reference: Option<ReferenceId>,
     seen: Option<Seen>,
     terms: Option<&'a Json>,
+}
+
+/// Refuses a message without a `referenceId` or `seen` that its performative must have, or with one it must not.
+pub fn require_members(performative: Performative, reference: bool, seen: bool) -> Result<(), Refusal> {
+    require(Reference::of(performative), reference)?;
+    if performative.needs_seen() && !seen {
+        return Err(Refusal::invalid("/seen", "the sequence and hash of a record this message answers to"));
+    }
+    Ok(())
 }
 
 /// Whether a performative has a `referenceId`.

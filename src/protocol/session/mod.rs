@@ -26,7 +26,7 @@ mod view;
 
 use serde::{Deserialize, Serialize};
 
-pub use act::Act;
+pub use act::{Act, require_members};
 pub use apply::{Changes, Event};
 pub use judge::{Facts, History};
 pub use offers::{Offer, OfferStatus, Offers};

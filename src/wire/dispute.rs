@@ -1,0 +1,97 @@
+//! `POST …/disputes`: the body by which a party opens a dispute. Source: docs/spec/details.md section 6 and S9.
+
+use serde_json::Value;
+
+use super::parts::{Committed, Open};
+use super::request::{listed, parsed};
+use crate::crypto::digest::Digest;
+use crate::protocol::dispute::{CLAIM, ClaimKind, EscrowTo, Filing, RESOLUTION};
+use crate::protocol::ids::{ParticipantId, SessionId};
+use crate::protocol::json::Json;
+use crate::protocol::members::Members;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::terms::Evidence;
+
+/// Most references and most pieces of evidence of one dispute.
+const MAX_ENTRIES: usize = 64;
+/// Most characters of `payeeAmount`: 15 digits, a point and the most minor digits.
+const MAX_AMOUNT: usize = 20;
+
+/// A dispute as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    /// What is filed.
+    pub filing: Filing,
+    /// SHA-256 of the salt, if there are texts.
+    pub salt: Option<Digest>,
+    /// Its own proof, if not the header's.
+    pub proof: Option<String>,
+}
+
+impl Dispute {
+    /// Reads the body; session and sender are those of the call.
+    pub fn read(session_id: SessionId, sender: ParticipantId, body: &Value) -> Result<Self, Refusal> {
+        let mut members = Members::of("", Some(body))?;
+        if members.parsed("sessionId")?.is_some_and(|named: SessionId| named != session_id) {
+            return Err(Refusal::invalid("/sessionId", "the session of the path, or nothing"));
+        }
+        let mut open = Open::default();
+        let claim = claim(&mut members, &mut open)?;
+        let (escrow, payee_amount) = resolution(&mut members, &mut open)?;
+        let dispute_id = members.required("disputeId", "the dispute's id, a lower-case UUID v7")?;
+        let commitment_id = members.required("commitmentId", "the commitment in dispute")?;
+        let against = members.parsed("against")?;
+        let references = listed("references", MAX_ENTRIES, &mut members, parsed)?;
+        let evidence = evidence(&mut members)?;
+        let Committed { parts, salt } = open.commit(&mut members)?;
+        let proof = members.text("proof")?.map(str::to_owned);
+        members.finish()?;
+        let filing = Filing {
+            session_id,
+            dispute_id,
+            sender,
+            commitment_id,
+            against,
+            references,
+            evidence,
+            claim,
+            escrow,
+            payee_amount,
+            parts,
+        };
+        Ok(Self { filing, salt, proof })
+    }
+}
+
+fn claim<'a>(members: &mut Members<'a>, open: &mut Open<'a>) -> Result<ClaimKind, Refusal> {
+    let mut claim = Members::of(members.at(CLAIM), members.value(CLAIM))?;
+    let kind = claim.required("kind", "what is claimed")?;
+    open.take_text(CLAIM, &mut claim)?;
+    claim.finish()?;
+    Ok(kind)
+}
+
+fn resolution<'a>(members: &mut Members<'a>, open: &mut Open<'a>) -> Result<(EscrowTo, Option<String>), Refusal> {
+    let mut resolution = Members::of(members.at(RESOLUTION), members.value(RESOLUTION))?;
+    let escrow = resolution.required("escrow", "payer, payee or split")?;
+    let amount = resolution.text("payeeAmount")?.map(str::to_owned);
+    let at = resolution.at("payeeAmount");
+    let expected = match (escrow, &amount) {
+        (EscrowTo::Split, Some(amount)) if amount.len() > MAX_AMOUNT => Some("an amount as a decimal string"),
+        (EscrowTo::Split, None) => Some("the payee's share of the split"),
+        (EscrowTo::Payer | EscrowTo::Payee, Some(_)) => Some("no such member unless escrow is split"),
+        (EscrowTo::Split, Some(_)) | (EscrowTo::Payer | EscrowTo::Payee, None) => None,
+    };
+    if let Some(expected) = expected {
+        return Err(Refusal::invalid(at, expected));
+    }
+    open.take_text(RESOLUTION, &mut resolution)?;
+    resolution.finish()?;
+    Ok((escrow, amount))
+}
+
+/// Checked entry by entry, hashed as sent.
+fn evidence(members: &mut Members<'_>) -> Result<Json, Refusal> {
+    listed("evidence", MAX_ENTRIES, members, |entry, at| Evidence::parse(at, entry))?;
+    Ok(Json::of(members.value("evidence").unwrap_or(&Value::Null)))
+}

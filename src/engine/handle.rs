@@ -13,7 +13,7 @@ use super::request::{
     Answer, Caller, Invitation, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage, Submission,
 };
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{AgentId, SessionId};
+use crate::protocol::ids::{AgentId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
 
@@ -60,6 +60,13 @@ impl Handle {
 
     /// The caller's seat in a session; `not_found` for strangers and unknown sessions alike.
     pub fn seat(&self, _caller: &Caller, _session: SessionId) -> Result<Seat, Refusal> {
+        later()
+    }
+
+    /// What an answer (INTRODUCE, DECLINE) of this id by the caller names in `referenceId`: that of the recorded or
+    /// queued answer with this id, else what the session asks of the caller (`asks` of S8b); `state_violation` if no
+    /// answer is expected.
+    pub fn asked(&self, _caller: &Caller, _session: SessionId, _message: MessageId) -> Result<ReferenceId, Refusal> {
         later()
     }
 

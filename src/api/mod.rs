@@ -3,4 +3,5 @@
 //! Bytes become checked requests here; what they mean is the engine's. Knows `engine` and what lies below it, not
 //! `peering`, not `store`.
 
+pub mod http;
 pub mod operator;

@@ -3,9 +3,7 @@
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
 pub mod chain;
-pub mod class;
 pub mod commitment;
-pub mod consent;
 pub mod constraints;
 pub mod dispute;
 pub mod envelope;
@@ -24,7 +22,6 @@ pub mod rate;
 pub mod receipt;
 pub mod record;
 pub mod refusal;
-pub mod residency;
 pub mod session;
 pub mod statement;
 pub mod terms;

@@ -4,6 +4,7 @@
 
 pub mod dispute;
 pub mod json;
+pub mod link;
 pub mod message;
 pub mod msgpack;
 pub mod parts;

@@ -8,6 +8,8 @@
 //! | [`disk`] | private files, faults, simulated disks | `crypto` |
 //! | [`vault`] | scope secrets in slots overwritten in place | the above |
 //! | [`store`] | sealed rows, committed together; a cell's data directory | the above |
+//! | [`peering`] | cells over QUIC: identity, one link a peer, frames in order and once | `crypto`, `protocol`, `wire` |
+//! | [`testkit`] | what stands between cells in integration tests | – |
 //!
 //! The first three are pure and build alone with `--no-default-features`.
 
@@ -20,9 +22,13 @@ pub mod disk;
 pub mod engine;
 #[cfg(feature = "server")]
 pub mod node;
+#[cfg(feature = "server")]
+pub mod peering;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod testkit;
 #[cfg(feature = "server")]
 pub mod vault;
 pub mod wire;

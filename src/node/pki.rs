@@ -242,9 +242,13 @@ fn expires_within(path: &Path, days: i64) -> Result<bool, PkiError> {
 }
 
 fn read(path: &Path, hint: impl Fn() -> String) -> Result<String, PkiError> {
-    fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => PkiError::Missing { path: path.to_owned(), hint: hint() },
-        _ => PkiError::File { path: path.to_owned(), error },
+    fs::read_to_string(path).map_err(|error| {
+        let path = path.to_owned();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            PkiError::Missing { path, hint: hint() }
+        } else {
+            PkiError::File { path, error }
+        }
     })
 }
 

@@ -131,15 +131,13 @@ impl LinkFrame {
             return Err(0);
         }
         let length = out.len() - start - 4;
-        let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).map(u32::to_be_bytes);
-        match (prefix, out.get_mut(start..start + 4)) {
-            (Some(prefix), Some(place)) => place.copy_from_slice(&prefix),
-            _ => {
-                out.truncate(start);
-                return Err(length);
-            }
+        let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME);
+        if let (Some(prefix), Some(place)) = (prefix, out.get_mut(start..start + 4)) {
+            place.copy_from_slice(&prefix.to_be_bytes());
+            return Ok(());
         }
-        Ok(())
+        out.truncate(start);
+        Err(length)
     }
 
     /// Reads a frame, without its length; `bytes` is exactly one frame.

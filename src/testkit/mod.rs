@@ -1,0 +1,3 @@
+//! For integration tests, ours and users': what stands between cells when the weather is bad.
+
+pub mod relay;

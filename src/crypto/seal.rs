@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::array::Array;
-use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
-use zeroize::Zeroizing;
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use chacha20::hchacha;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::secret::Secret;
 
@@ -54,33 +54,50 @@ pub fn open(key: &Secret, place: &[&[u8]], sealed: &[u8]) -> Result<Zeroizing<Ve
     if *version != VERSION {
         return Err(NotAuthentic);
     }
-    let mut plaintext = Zeroizing::new(body.to_vec());
-    decrypt(key, nonce, &place.concat(), &mut plaintext, tag)?;
+    let mut plaintext = Zeroizing::new(vec![0; body.len()]);
+    decrypt(key, nonce, &place.concat(), (body, tag), &mut plaintext)?;
     Ok(plaintext)
 }
 
 /// Encrypts `body` in place and returns its tag.
 pub(crate) fn encrypt(key: &Secret, nonce: &[u8; NONCE], place: &[u8], body: &mut [u8]) -> [u8; TAG] {
-    let cipher = XChaCha20Poly1305::new(&Array(*key.expose()));
-    let tag = cipher.encrypt_inout_detached(&XNonce::from(*nonce), place, body.into());
-    tag.unwrap_or_else(|_| unreachable!("only values beyond 256 GiB cannot be sealed")).into()
+    let (key, nonce) = message_key(key, nonce);
+    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(place), body).map(|tag| tag.as_ref().try_into());
+    let Ok(Ok(tag)) = tag else { unreachable!("only values beyond 256 GiB cannot be sealed") };
+    tag
 }
 
-/// Decrypts `body` in place if its tag is right; otherwise `body` means nothing.
+/// Decrypts `body` into `out`, of the same length, if its tag is right; otherwise `out` means nothing.
 pub(crate) fn decrypt(
     key: &Secret,
     nonce: &[u8; NONCE],
     place: &[u8],
-    body: &mut [u8],
-    tag: &[u8; TAG],
+    (body, tag): (&[u8], &[u8; TAG]),
+    out: &mut [u8],
 ) -> Result<(), NotAuthentic> {
-    let cipher = XChaCha20Poly1305::new(&Array(*key.expose()));
-    let opened = cipher.decrypt_inout_detached(&XNonce::from(*nonce), place, body.into(), &Tag::from(*tag));
-    opened.map_err(|_| NotAuthentic)
+    let (key, nonce) = message_key(key, nonce);
+    key.open_separate_gather(nonce, Aad::from(place), body, tag, out).map_err(|_| NotAuthentic)
+}
+
+/// XChaCha20 is ChaCha20 under a key that `HChaCha20` makes of the first 16 bytes of the nonce
+/// (draft-irtf-cfrg-xchacha-03 section 2.3).
+fn message_key(key: &Secret, nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
+    let mut first = [0; 16];
+    let mut rest = [0; 12];
+    let (front, back) = nonce.split_at(first.len());
+    first.copy_from_slice(front);
+    rest.split_at_mut(4).1.copy_from_slice(back);
+    let mut subkey = hchacha::<chacha20::R20>(key.expose().into(), &first.into());
+    let unbound = UnboundKey::new(&CHACHA20_POLY1305, &subkey);
+    subkey.as_mut_slice().zeroize();
+    let unbound = unbound.unwrap_or_else(|_| unreachable!("a key of 32 bytes is a key"));
+    (LessSafeKey::new(unbound), Nonce::assume_unique_for_key(rest))
 }
 
 #[cfg(test)]
 mod tests {
+    use chacha20poly1305::aead::{Aead as _, Payload};
+    use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
     use proptest::prelude::*;
 
     use super::*;
@@ -102,6 +119,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn it_is_xchacha20_poly1305_as_another_library_makes_it(
+            raw in any::<[u8; 32]>(), nonce in any::<[u8; NONCE]>(), place in any::<[u8; 5]>(), value in any::<Vec<u8>>(),
+        ) {
+            let cipher = XChaCha20Poly1305::new(&raw.into());
+            let payload = Payload { msg: &value, aad: &place };
+            let expected = cipher.encrypt(&nonce.into(), payload).unwrap();
+            prop_assert_eq!(&seal(&Secret::take(&mut raw.clone()), &nonce, &[&place], &value)[1 + NONCE..], &expected);
+        }
+
         #[test]
         fn a_flipped_bit_is_never_a_value(value in proptest::collection::vec(any::<u8>(), 0..80), bit in any::<usize>()) {
             let mut sealed = seal(&key(1), &[9; NONCE], &[b"place"], &value);

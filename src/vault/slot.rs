@@ -128,8 +128,8 @@ fn opened<'k>(
     let nonce: &[u8; NONCE] = bytes.get(CLEAR..SEALED)?.try_into().ok()?;
     let (body, tag) = bytes.get(SEALED..END)?.split_last_chunk::<TAG>()?;
     let header = Header::decode(clear)?;
-    let mut inside: [u8; 32] = body.try_into().ok()?;
-    let opened = decrypt(key(header.epoch)?, nonce, &place(number, clear), &mut inside, tag);
+    let mut inside = [0; 32];
+    let opened = decrypt(key(header.epoch)?, nonce, &place(number, clear), (body, tag), &mut inside);
     let inside = Secret::take(&mut inside);
     opened.is_ok().then_some((header, inside))
 }

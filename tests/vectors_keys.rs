@@ -5,6 +5,9 @@ mod vector;
 use asp_cell::crypto::digest::from_base64url;
 use asp_cell::crypto::es256::{self, SigningKey};
 use asp_cell::crypto::jwk::{BadJwk, PublicKey};
+use asp_cell::protocol::certificate::{self, Authorities, BadCertificate};
+use asp_cell::protocol::ids::AgentId;
+use asp_cell::protocol::time::Timestamp;
 use serde_json::{Value, json};
 use vector::File;
 
@@ -32,6 +35,32 @@ fn thumbprints_come_out_and_private_halves_sign() {
         assert_eq!(private.public(), &public, "{}", case.place());
         assert!(es256::verify(&public, b"text", &private.sign(b"text")), "{}", case.place());
         assert!(!es256::verify(&public, b"other", &private.sign(b"text")), "{}", case.place());
+    }
+}
+
+#[test]
+fn the_cells_certificates_name_their_cells() {
+    let mut file = File::load("keys.json", &OTHERS, &[("keys", &["jwk", "thumbprint"])]);
+    file.cases("keys");
+    let authorities = Authorities::from_pem(file.other("caPem").as_str().unwrap()).unwrap();
+    let now: Timestamp = "2026-03-13T09:00:00.000Z".parse().unwrap();
+    for (cell, jwks) in file.other("jwks").as_object().unwrap() {
+        for jwk in jwks["keys"].as_array().unwrap() {
+            let named = authorities.verify_jwk(jwk, now).unwrap();
+            assert_eq!(named.cell.as_str(), cell);
+            assert_eq!(certificate::unverified_jwk(jwk).unwrap(), named);
+            assert_eq!(named.key.thumbprint().to_string(), jwk["kid"]);
+            assert!(authorities.verify_jwk(jwk, Timestamp(0)).is_err(), "not yet valid");
+            assert!(authorities.verify_jwk(jwk, "2036-03-02T00:00:00Z".parse().unwrap()).is_err(), "expired");
+        }
+    }
+    let other = &file.other("jwks")["us-east-1"]["keys"][0];
+    let mut mixed = file.other("jwks")["eu-west-1"]["keys"][0].clone();
+    mixed["x5c"] = other["x5c"].clone();
+    assert_eq!(authorities.verify_jwk(&mixed, now), Err(BadCertificate::Jwk));
+    for actor in ["buyer", "supplier"] {
+        let agent = file.other("ids")[actor]["agentId"].as_str().unwrap();
+        assert!(agent.parse::<AgentId>().is_ok());
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
+pub mod certificate;
 pub mod chain;
 pub mod commitment;
 pub mod constraints;

@@ -152,6 +152,7 @@ fn measured(method: &Method, route: &'static str, started: Instant, response: Re
         _ => "other",
     };
     let status = response.status().as_u16().to_string();
+    tracing::debug!(method, route, status, "answered");
     metrics::counter!("asp_http_requests_total", "route" => route, "method" => method, "status" => status).increment(1);
     metrics::histogram!("asp_http_request_seconds", "route" => route).record(started.elapsed().as_secs_f64());
     response

@@ -136,6 +136,8 @@ impl Reading {
             // A rotated key ends the stream.
             self.shell.handle.caller(self.caller.thumbprint).ok()?;
             if self.read().ok()? || self.ended {
+                // A reader far behind, or of few channels, must not hold the thread for page after page.
+                tokio::task::yield_now().await;
                 continue;
             }
             self.wait().await?;

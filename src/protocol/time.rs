@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,6 +23,7 @@ pub struct Timestamp(pub i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub i64);
 
+const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
 const TIME_FORM: BadName = BadName("an RFC 3339 time in UTC with T and Z, no or exactly three decimals");
 const SPAN_FORM: BadName = BadName("an ISO 8601 duration PnDTnHnMnS of whole numbers, not zero");
 
@@ -65,16 +68,19 @@ impl FromStr for Timestamp {
         if text.get(17..19) == Some("60") {
             return Err(TIME_FORM);
         }
-        let parsed: jiff::Timestamp = text.parse().map_err(|_| TIME_FORM)?;
-        let millis = parsed.as_millisecond();
-        if millis < 0 { Err(TIME_FORM) } else { Ok(Self(millis)) }
+        // As a civil time and not as jiff's Timestamp, which ends a day before 9999 does.
+        let parsed: DateTime = text.trim_end_matches('Z').parse().map_err(|_| TIME_FORM)?;
+        match i64::try_from(parsed.duration_since(EPOCH).as_millis()) {
+            Ok(millis) if millis >= 0 => Ok(Self(millis)),
+            Ok(_) | Err(_) => Err(TIME_FORM),
+        }
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        write!(f, "{moment:.3}")
+        let moment = EPOCH.checked_add(SignedDuration::from_millis(self.0)).unwrap_or(EPOCH);
+        write!(f, "{moment:.3}Z")
     }
 }
 

@@ -11,8 +11,17 @@ use super::es256::{self, SigningKey};
 use super::json::{Rules, canonical, read};
 use super::jwk::PublicKey;
 
+macro_rules! typ {
+    ($name:literal) => {
+        concat!("asp-", $name, "+jwt")
+    };
+    ($name:literal $header:literal) => {
+        typ!($header)
+    };
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident $name:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $(under $header:literal)?;)*) => {
         /// What a signature says.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($(#[$doc])* $variant,)* }
@@ -26,7 +35,7 @@ macro_rules! kinds {
             /// The header's `typ`.
             #[must_use]
             pub const fn typ(self) -> &'static str {
-                match self { $(Self::$variant => concat!("asp-", $name, "+jwt"),)* }
+                match self { $(Self::$variant => typ!($name $($header)?),)* }
             }
             /// The payload's `type`.
             #[must_use]
@@ -60,6 +69,8 @@ kinds! {
     Erasure "erasure";
     /// An organisation's agreement to a consent document (detached payload).
     Consent "consent";
+    /// An organisation's word that it ends a consent.
+    Revocation "consent revocation" under "consent";
 }
 
 /// Why a JWS is not taken.

@@ -4,7 +4,9 @@
 
 pub mod certificate;
 pub mod chain;
+pub mod class;
 pub mod commitment;
+pub mod consent;
 pub mod constraints;
 pub mod dispute;
 pub mod envelope;
@@ -23,6 +25,7 @@ pub mod rate;
 pub mod receipt;
 pub mod record;
 pub mod refusal;
+pub mod residency;
 pub mod session;
 pub mod statement;
 pub mod terms;

@@ -118,7 +118,9 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1000;
-        let (days, clock) = (seconds / 86_400, seconds % 86_400);
+        // As the contract writes its own windows: PT72H, but P30D.
+        let days = if seconds < 7 * 86_400 { 0 } else { seconds / 86_400 };
+        let clock = seconds - days * 86_400;
         f.write_str("P")?;
         if days > 0 {
             write!(f, "{days}D")?;

@@ -1,0 +1,426 @@
+//! Negotiation: all versions of one consent as one cell holds them, and the acts that change it.
+//!
+//! `offered → countered* → accepted → active → suspended | revoked | expired`. An unagreed version is answered by the
+//! organisation that did not make it; an agreed one stays in force until both have signed its successor. A version is
+//! a draft until its maker has signed it, which may happen off line. Every act is a function from the state to the next one; what a peer sends is merged, so that a frame that comes twice changes
+//! nothing. Signing, storing and sending are the caller's. Source: docs/spec/federation.md section 2.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::document::Party;
+use super::{Consent, Document, Why};
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::crypto::jws::Kind;
+use crate::protocol::ids::{CellId, ConsentId, OrgName};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::residency::{Policy, Zone};
+use crate::protocol::statement::Statement;
+use crate::protocol::time::Timestamp;
+
+/// Most versions of one consent; whoever haggles longer offers a new one.
+const MAX_VERSIONS: u64 = 64;
+
+/// Where a version stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The first version, signed by one organisation at most.
+    Offered,
+    /// A later version, signed by one organisation at most.
+    Countered,
+    /// Signed by both; its time has not come.
+    Accepted,
+    /// In force.
+    Active,
+    /// In force but for a residency policy that was tightened since.
+    Suspended,
+    /// Ended by one of the two.
+    Revoked,
+    /// Its time is over, or a later version is in force.
+    Expired,
+}
+
+impl Status {
+    /// Its name in S10.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Countered => "countered",
+            Self::Accepted => "accepted",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// An organisation's word that it revokes: a JWS by its consent key, or by its cell if it keeps that key to itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revocation {
+    /// The consent; all its versions end.
+    pub consent_id: ConsentId,
+    /// The newest version that the revoking side held.
+    pub version: u64,
+    /// Who revokes.
+    pub organisation: OrgName,
+    /// Why, for the other side's operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Statement for Revocation {
+    const KIND: Kind = Kind::Revocation;
+}
+
+/// A revocation as it is kept, with the JWS that proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The consent.
+    pub consent_id: ConsentId,
+    /// Who revoked it.
+    pub organisation: OrgName,
+    /// When.
+    pub at: Timestamp,
+    /// The compact JWS of the [`Revocation`].
+    pub jws: String,
+}
+
+impl Revoked {
+    /// A statement that was signed here or verified, with its JWS.
+    #[must_use]
+    pub fn of(statement: &Revocation, jws: String) -> Self {
+        let Revocation { consent_id, organisation, at, .. } = statement.clone();
+        Self { consent_id, organisation, at, jws }
+    }
+}
+
+/// Where an organisation is at home, and the thumbprint of its consent key if that is known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The organisation.
+    pub organisation: OrgName,
+    /// Its cell.
+    pub cell: CellId,
+    /// The cell's region.
+    pub region: String,
+    /// The region's zone.
+    pub zone: Zone,
+    /// Its consent key; `None` for a peer's organisation, whose key only its own cell knows.
+    pub kid: Option<Digest>,
+}
+
+impl Home {
+    /// Refuses a document that says anything else about this organisation.
+    pub fn check(&self, document: &Document) -> Result<(), Refusal> {
+        let organisation = &self.organisation;
+        let found = document.party(organisation);
+        let right = |party: &Party| {
+            (&party.cell, &party.region, &party.zone) == (&self.cell, &self.region, &self.zone)
+                && self.kid.is_none_or(|kid| kid == party.kid)
+        };
+        if found.is_some_and(right) {
+            return Ok(());
+        }
+        let (cell, region, zone) = (&self.cell, &self.region, &self.zone);
+        let kid = self.kid.map(|kid| format!(" with consent key {kid}")).unwrap_or_default();
+        let expected = format!("{organisation} in cell {cell}, region {region}, zone {zone}{kid}");
+        Err(Refusal::invalid("/document/parties", expected))
+    }
+}
+
+/// All versions of one consent that were agreed, and the newest one, agreed or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negotiation {
+    earlier: Vec<Consent>,
+    latest: Consent,
+    /// Who made the newest version.
+    maker: OrgName,
+    /// Its successor, written here and not signed yet; no other cell knows it.
+    draft: Option<(Consent, OrgName)>,
+    revoked: Option<Revoked>,
+    suspended: bool,
+}
+
+impl Negotiation {
+    /// A first version, made by `by`; nobody has signed it yet.
+    pub fn offer(document: Document, by: &OrgName) -> Result<Self, Refusal> {
+        if document.clauses().version != 1 {
+            return Err(Refusal::invalid("/document/version", "1 in an offer"));
+        }
+        party(&document, by)?;
+        Ok(Self {
+            earlier: Vec::new(),
+            latest: unsigned(document),
+            maker: by.clone(),
+            draft: None,
+            revoked: None,
+            suspended: false,
+        })
+    }
+
+    /// Drafts another version, made by `by`, who has to sign it; a draft that was never signed is forgotten.
+    pub fn counter(&self, document: Document, by: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
+        self.open_for(by, at)?;
+        self.follows(&document)?;
+        Ok(Self { draft: Some((unsigned(document), by.clone())), ..self.clone() })
+    }
+
+    /// Attaches `by`'s signature to what it covers: its own draft or offer, which is then on the table, or the other
+    /// organisation's newest version, which is then agreed.
+    pub fn attach(&self, by: &OrgName, jws: &str, key: PublicKey, at: Timestamp) -> Result<Self, Refusal> {
+        self.still_live(at)?;
+        let sign = |consent: &Consent| {
+            let mut signed = consent.clone();
+            signed.signatures.insert(by.clone(), jws.to_owned());
+            signed.keys.insert(by.clone(), key);
+            signed.check_signature(by, Some(&key)).map(|()| signed)
+        };
+        let drafted = self.draft.as_ref().filter(|(_, maker)| maker == by).map(|(draft, _)| sign(draft));
+        if let Some(Ok(signed)) = drafted {
+            return Ok(self.proposing(signed, by));
+        }
+        if self.latest.agreed() && drafted.is_none() {
+            return Err(
+                self.wrong_state(at, "both have signed the newest version; counter it or offer another consent")
+            );
+        }
+        if *by != self.maker && !self.latest.signatures.contains_key(&self.maker) {
+            return Err(self.wrong_state(at, format!("{} made this version and must sign it first", self.maker)));
+        }
+        let signed = sign(&self.latest).map_err(|why| why.refusal("/signature"))?;
+        Ok(Self { latest: signed, draft: None, ..self.clone() })
+    }
+
+    /// Merges what the cell of `from` sent: an offer, a counter or an acceptance. The same twice changes nothing.
+    pub fn receive(known: Option<&Self>, consent: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
+        let shape = |why: Why| why.refusal("/consent");
+        let is_party = |organisation: &OrgName| consent.document.party(organisation).is_some();
+        if !consent.signatures.keys().chain(consent.keys.keys()).all(is_party) {
+            return Err(shape(Why::Parties));
+        }
+        if !consent.signatures.contains_key(from) {
+            return Err(shape(Why::Signatures));
+        }
+        consent.verify_signatures().map_err(shape)?;
+        match known {
+            None => Self::received_first(consent, from),
+            Some(known) => known.received(consent, from, at),
+        }
+    }
+
+    fn received_first(consent: Consent, from: &OrgName) -> Result<Self, Refusal> {
+        if consent.agreed() {
+            return Err(Refusal::new(Code::NotFound, "an acceptance of an offer that was never made here"));
+        }
+        Ok(Self { latest: consent.clone(), ..Self::offer(consent.document, from)? })
+    }
+
+    fn received(&self, consent: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
+        let digest = consent.document.digest();
+        let same = |known: &Consent| known.document.digest() == digest;
+        let version = |consent: &Consent| consent.document.clauses().version;
+        if self.earlier.iter().any(same) || (self.latest.agreed() && same(&self.latest)) {
+            Ok(self.clone())
+        } else if same(&self.latest) {
+            // Also when a revocation overtook it: both cells hold the same signatures in the end.
+            let mut merged = self.latest.clone();
+            merged.signatures.extend(consent.signatures);
+            merged.keys.extend(consent.keys);
+            Ok(Self { latest: merged, draft: None, ..self.clone() })
+        } else if consent.agreed() {
+            Err(self.wrong_state(at, "an acceptance of a version that was never made here"))
+        } else if !self.latest.agreed() && version(&self.latest) == version(&consent) {
+            self.rival(consent, from, at)
+        } else {
+            self.open_for(from, at)?;
+            self.follows(&consent.document)?;
+            Ok(self.proposing(consent, from))
+        }
+    }
+
+    /// Both proposed a successor of one agreed version at the same time: the one made by the organisation whose name
+    /// sorts first stands, in both cells.
+    fn rival(&self, theirs: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
+        self.still_live(at)?;
+        let ground = |consent: &Consent| consent.document.clauses().previous;
+        if ground(&self.latest) == ground(&theirs) && *from < self.maker {
+            return Ok(self.proposing(theirs, from));
+        }
+        Err(self.wrong_state(at, "another version with this number waits for an answer"))
+    }
+
+    /// Ends the consent. The first revocation counts, a second changes nothing.
+    pub fn revoke(&self, revoked: Revoked) -> Result<Self, Refusal> {
+        party(&self.latest.document, &revoked.organisation)?;
+        if revoked.consent_id != self.consent_id() {
+            return Err(Refusal::invalid("/consentId", self.consent_id().to_string()));
+        }
+        let first = self.revoked.clone().unwrap_or(revoked);
+        Ok(Self { revoked: Some(first), ..self.clone() })
+    }
+
+    /// Suspends the consent, or resumes it, as `organisation`'s policy now says.
+    #[must_use]
+    pub fn under(&self, organisation: &OrgName, policy: &Policy) -> Self {
+        let beyond = |consent: &Consent| check_policy(&consent.document, organisation, policy).is_err();
+        Self { suspended: self.agreed().next_back().is_some_and(beyond), ..self.clone() }
+    }
+
+    /// The consent's id.
+    #[must_use]
+    pub fn consent_id(&self) -> ConsentId {
+        self.latest.document.clauses().consent_id
+    }
+
+    /// The newest version, agreed or not.
+    #[must_use]
+    pub const fn latest(&self) -> &Consent {
+        &self.latest
+    }
+
+    /// All agreed versions, ascending.
+    pub fn agreed(&self) -> impl DoubleEndedIterator<Item = &Consent> {
+        self.earlier.iter().chain(Some(&self.latest).filter(|latest| latest.agreed()))
+    }
+
+    /// The version that counts at `at`: the newest agreed one whose time has come. It may be over or revoked.
+    #[must_use]
+    pub fn in_force(&self, at: Timestamp) -> Option<&Consent> {
+        self.agreed().rev().find(|consent| consent.document.clauses().not_before <= at)
+    }
+
+    /// Who revoked it, and when.
+    #[must_use]
+    pub const fn revoked(&self) -> Option<&Revoked> {
+        self.revoked.as_ref()
+    }
+
+    /// The number and `previous` of the next version.
+    #[must_use]
+    pub fn next(&self) -> (u64, Digest) {
+        let document = &self.latest.document;
+        (document.clauses().version.saturating_add(1), document.digest())
+    }
+
+    /// Where one of its versions stands at `at`.
+    #[must_use]
+    pub fn status(&self, consent: &Consent, at: Timestamp) -> Status {
+        let clauses = consent.document.clauses();
+        let replaced = || {
+            let newer = |current: &Consent| current.document.clauses().version > clauses.version;
+            self.in_force(at).is_some_and(newer)
+        };
+        if self.revoked.is_some() {
+            Status::Revoked
+        } else if at >= clauses.not_after || replaced() {
+            Status::Expired
+        } else if !consent.agreed() {
+            if clauses.version == 1 { Status::Offered } else { Status::Countered }
+        } else if at < clauses.not_before {
+            Status::Accepted
+        } else if self.suspended {
+            Status::Suspended
+        } else {
+            Status::Active
+        }
+    }
+
+    /// S10 of the newest version; of its draft successor if there is one.
+    #[must_use]
+    pub fn to_json(&self, at: Timestamp) -> Value {
+        let newest = self.draft.as_ref().map_or(&self.latest, |(draft, _)| draft);
+        newest.to_json(self.status(newest, at))
+    }
+
+    /// S10 of every version that is neither over nor replaced, or of the newest if all are.
+    #[must_use]
+    pub fn list(&self, at: Timestamp) -> Vec<Value> {
+        let all = self.earlier.iter().chain([&self.latest]).chain(self.draft.as_ref().map(|(draft, _)| draft));
+        let live = |consent: &&Consent| !matches!(self.status(consent, at), Status::Expired | Status::Revoked);
+        let shown: Vec<Value> = all.filter(live).map(|c| c.to_json(self.status(c, at))).collect();
+        if shown.is_empty() { vec![self.to_json(at)] } else { shown }
+    }
+
+    /// Whether `by` may make another version now.
+    fn open_for(&self, by: &OrgName, at: Timestamp) -> Result<(), Refusal> {
+        party(&self.latest.document, by)?;
+        self.still_live(at)?;
+        if self.latest.document.clauses().version >= MAX_VERSIONS {
+            return Err(self.wrong_state(at, format!("{MAX_VERSIONS} versions are enough; offer another consent")));
+        }
+        if !self.latest.agreed() && self.maker == *by {
+            return Err(
+                self.wrong_state(at, format!("{by} made the version that waits; the other organisation answers it"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether `document` is a successor of the newest version.
+    fn follows(&self, document: &Document) -> Result<(), Refusal> {
+        let (latest, (version, previous)) = (&self.latest.document, self.next());
+        let clauses = document.clauses();
+        if (clauses.consent_id, clauses.version, clauses.previous) != (self.consent_id(), version, Some(previous)) {
+            let expected = format!("version {version} of {} with previous {previous}", self.consent_id());
+            return Err(Refusal::invalid("/document", expected));
+        }
+        let organisations = |document: &Document| document.clauses().parties.each_ref().map(|p| p.organisation.clone());
+        if organisations(document) != organisations(latest) {
+            return Err(Refusal::invalid("/document/parties", "the organisations of the version that it replaces"));
+        }
+        Ok(())
+    }
+
+    /// Whether the newest version can still be signed or replaced.
+    fn still_live(&self, at: Timestamp) -> Result<(), Refusal> {
+        if self.revoked.is_some() {
+            return Err(self.wrong_state(at, "the consent was revoked; offer another one"));
+        }
+        if at >= self.latest.document.clauses().not_after {
+            return Err(self.wrong_state(at, "notAfter has passed; offer another consent"));
+        }
+        Ok(())
+    }
+
+    /// `state_violation` in the terms of negotiation.
+    fn wrong_state(&self, at: Timestamp, detail: impl Into<String>) -> Refusal {
+        let status = self.status(&self.latest, at);
+        let allowed: &[&str] = match status {
+            Status::Offered | Status::Countered => &["accept", "counter", "sign", "revoke"],
+            Status::Accepted | Status::Active | Status::Suspended => &["counter", "revoke"],
+            Status::Revoked | Status::Expired => &["offer"],
+        };
+        let refusal = Refusal::new(Code::StateViolation, detail);
+        refusal.with("state", json!(status.name())).with("allowed", json!(allowed))
+    }
+
+    /// `consent` is the newest version now; the one before is kept if it was agreed.
+    fn proposing(&self, consent: Consent, by: &OrgName) -> Self {
+        let earlier = self.agreed().cloned().collect();
+        Self { earlier, latest: consent, maker: by.clone(), draft: None, ..self.clone() }
+    }
+}
+
+/// Refuses a document under which `organisation`'s data would enter a zone beyond its policy.
+pub fn check_policy(document: &Document, organisation: &OrgName, policy: &Policy) -> Result<(), Refusal> {
+    let leaving = document.clauses().directions.iter().filter(|direction| direction.from == *organisation);
+    let zones = leaving.filter_map(|direction| document.party(&direction.to)).map(|party| &party.zone);
+    zones.into_iter().try_for_each(|zone| policy.check(zone))
+}
+
+fn party<'d>(document: &'d Document, organisation: &OrgName) -> Result<&'d Party, Refusal> {
+    let none = || Refusal::invalid("/document/parties", format!("{organisation} among the parties"));
+    document.party(organisation).ok_or_else(none)
+}
+
+fn unsigned(document: Document) -> Consent {
+    Consent { document, signatures: BTreeMap::new(), keys: BTreeMap::new() }
+}

@@ -79,7 +79,7 @@ fn hash(sequence: u64) -> Digest {
 
 /// Everybody is at home in an organisation of their own, even parties in one cell, odd ones in another.
 pub fn home(number: u64) -> Home {
-    let cell = if number % 2 == 0 { "eu-west-1" } else { "us-east-1" };
+    let cell = if number.is_multiple_of(2) { "eu-west-1" } else { "us-east-1" };
     Home {
         cell: cell.parse().expect("a cell"),
         organisation: format!("org{number}.example").parse().expect("an organisation"),

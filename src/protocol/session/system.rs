@@ -13,16 +13,17 @@ use crate::protocol::terms::{Expiry, SystemEvent};
 use crate::protocol::time::Timestamp;
 
 impl Session {
-    /// Whether the host may record this event at that moment. That a consent was revoked, and what an operator
-    /// decided, is the host's word; what time brings about must have come about.
+    /// Whether the host may record this event at that moment. That a consent was revoked, a peer refused the
+    /// invitation, or an operator decided, is the host's word; what time brings about must have come about.
     pub fn derivable(&self, event: &SystemEvent, at: Timestamp) -> Result<(), Refusal> {
         if table::system_moves(self.state, event).is_empty() {
             return Err(self.underivable(event, &format!("nothing of the kind happens in {}", self.state)));
         }
         match event {
-            SystemEvent::ConsentRevoked { .. } | SystemEvent::OperatorResolved { .. } => Ok(()),
-            SystemEvent::InvitationExpired(Expiry::Refused(_)) if self.state == State::Invited => Ok(()),
-            SystemEvent::InvitationExpired(_)
+            SystemEvent::ConsentRevoked { .. }
+            | SystemEvent::OperatorResolved { .. }
+            | SystemEvent::InvitationExpired(Expiry::Refused(_)) => Ok(()),
+            SystemEvent::InvitationExpired(Expiry::Silence(_))
             | SystemEvent::DeadlineMissed { .. }
             | SystemEvent::ReviewElapsed { .. }
             | SystemEvent::DurationElapsed { .. }

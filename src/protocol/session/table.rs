@@ -7,7 +7,7 @@
 use super::party::Seat;
 use super::state::State;
 use crate::protocol::performative::Performative;
-use crate::protocol::terms::SystemEvent;
+use crate::protocol::terms::{Expiry, SystemEvent};
 
 /// The states that an act may lead to; none: it is refused.
 type Moves = &'static [State];
@@ -193,7 +193,8 @@ const fn escalated(performative: Performative) -> Moves {
 #[must_use]
 pub const fn system_moves(state: State, event: &SystemEvent) -> Moves {
     match event {
-        SystemEvent::InvitationExpired(_) => expired(state),
+        SystemEvent::InvitationExpired(Expiry::Silence(_)) => expired(state),
+        SystemEvent::InvitationExpired(Expiry::Refused(_)) => only(state, State::Invited, &[State::Failed]),
         SystemEvent::DeadlineMissed { .. } => match state {
             State::Agreeing => &[State::Agreeing, State::Conversing, State::Executing],
             State::Executing => &[State::Executing],

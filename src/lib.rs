@@ -15,6 +15,8 @@
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod cli;
 pub mod crypto;
 #[cfg(feature = "server")]
 pub mod disk;

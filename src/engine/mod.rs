@@ -2,6 +2,7 @@
 //!
 //! [`Handle`] is what `api`, `peering` and `node` know of it: requests go in, answers come out after the commit.
 
+pub mod clock;
 pub mod handle;
 pub mod operation;
 pub mod request;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::time::Span;
+use crate::store::Layout;
+use crate::vault::MediaPolicy;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +38,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The directory of what a running cell leaves for others to find: `data_dir/run`.
+    /// Where the parts of the cell's storage lie.
     #[must_use]
-    pub fn run_dir(&self) -> PathBuf {
-        self.cell.data_dir.join("run")
+    pub fn layout(&self) -> Layout {
+        Layout { data: self.cell.data_dir.clone(), vault: self.vault.path.clone(), keys: self.keys.clone() }
     }
 
     /// The operators' token: `data_dir/operator.token`.
@@ -155,16 +157,7 @@ pub struct Vault {
     /// Longest life of an epoch key.
     pub epoch: Span,
     /// Whether the medium is judged, or taken for untrusted from the start.
-    pub media: Media,
-}
-
-/// How the vault's medium is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
-    /// Judged; one that cannot be trusted is refused.
-    Auto,
-    /// Erasures are certified at epoch end only.
-    Untrusted,
+    pub media: MediaPolicy,
 }
 
 /// Times and rates.

@@ -3,8 +3,9 @@
 use super::Depth;
 use super::network::{api, federation, listens_on_loopback, peers};
 use super::section::Section;
-use crate::node::settings::{Cell, Federation, Level, Limits, Media, Settings, Telemetry, Vault};
+use crate::node::settings::{Cell, Federation, Level, Limits, Settings, Telemetry, Vault};
 use crate::protocol::time::Span;
+use crate::vault::MediaPolicy;
 
 const SPAN: &str = "an ISO 8601 duration of days, hours, minutes, seconds, such as PT30S or P30D";
 /// A cell without traffic still replaces its epoch key daily (docs/spec/federation.md section 4).
@@ -108,12 +109,12 @@ fn vault(mut section: Section<'_>) -> Vault {
         section.wrong("epoch", format!("expected at most {LONGEST_EPOCH}, found {epoch}"));
     }
     let media = section.read("media", "\"auto\" or \"untrusted\"", |text| match text {
-        "auto" => Some(Media::Auto),
-        "untrusted" => Some(Media::Untrusted),
+        "auto" => Some(MediaPolicy::Auto),
+        "untrusted" => Some(MediaPolicy::Untrusted),
         _ => None,
     });
     section.finish();
-    Vault { path, epoch, media: media.unwrap_or(Media::Auto) }
+    Vault { path, epoch, media: media.unwrap_or(MediaPolicy::Auto) }
 }
 
 fn span(section: &mut Section<'_>, key: &'static str, default: Span) -> Span {

@@ -1,0 +1,90 @@
+//! The command line: one file a verb. Verbs that act on a running cell are clients of its operators' listener.
+//!
+//! Every verb answers with one JSON document in the shape of docs/spec/details.md S21: printed as it is with `--json`,
+//! laid out for people without. Exit status: 0 done, 1 refused or failed (the problem on stderr), 2 usage.
+
+mod answer;
+mod consent;
+mod dlq;
+mod erase;
+mod failure;
+mod init;
+mod org;
+mod outline;
+mod peer;
+mod pki;
+mod running;
+mod session;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use answer::Answer;
+use failure::Failure;
+
+/// A federated cell node for agent sessions (Agent Session Protocol 1.0).
+#[derive(Debug, Parser)]
+#[command(name = "asp-cell", version, max_term_width = 100)]
+struct CommandLine {
+    /// The cell's configuration; commands find the running cell by it.
+    #[arg(long, global = true, env = "ASP_CELL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON, one line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a development CA and the certificates of cells.
+    #[command(subcommand)]
+    Pki(pki::Pki),
+    /// Create a cell: its directory, configuration, keys, vault and database.
+    Init(init::Init),
+    /// Organisations at home in the cell.
+    #[command(subcommand)]
+    Org(org::Org),
+    /// Other cells that this one talks to.
+    #[command(subcommand)]
+    Peer(peer::Peer),
+    /// What an organisation here and one elsewhere agree on.
+    #[command(subcommand)]
+    Consent(consent::Consent),
+    /// Sessions of the cell's agents.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Forget, and print the certificate.
+    Erase(erase::Erase),
+    /// What peers refused for good.
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let command = CommandLine::parse();
+    let json = command.json;
+    match carry_out(command) {
+        Ok(answer) => answer.print(json),
+        Err(failure) => failure.print(json),
+    }
+}
+
+fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
+    let config = command.config.as_deref();
+    match command.verb {
+        Verb::Pki(verb) => verb.carry_out(),
+        Verb::Init(verb) => verb.carry_out(),
+        Verb::Org(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Peer(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+    }
+}

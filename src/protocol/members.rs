@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::ids::BadName;
 use super::refusal::Refusal;
+use crate::crypto::json::escaped;
 
 /// The largest integer that survives RFC 8785: 2^53 − 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -24,7 +25,7 @@ pub struct Members<'a> {
 /// A JSON Pointer (RFC 6901) to `name` under `at`.
 #[must_use]
 pub fn pointer(at: &str, name: &str) -> String {
-    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("{at}/{}", escaped(name))
 }
 
 impl<'a> Members<'a> {

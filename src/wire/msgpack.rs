@@ -186,3 +186,66 @@ pub fn write(value: &Value) -> Vec<u8> {
     // A `Value` has nothing that MessagePack cannot say, and a `Vec` takes every byte.
     rmp_serde::to_vec(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(body: &[u8]) -> (u16, String, String) {
+        let refusal = read(body).unwrap_err();
+        let expected = refusal.extras()["expected"].as_str().unwrap().to_owned();
+        (refusal.http_status(), refusal.pointer.unwrap(), expected)
+    }
+
+    fn place(body: &[u8], what: &str) -> String {
+        let (status, place, expected) = refused(body);
+        assert_eq!((status, expected.as_str()), (422, what));
+        place
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_refused_at_its_place() {
+        assert_eq!(place(&[0x81, 0xa1, b'a', 0xc4, 1, 0], NO_BINARY), "/a", "bin 8");
+        assert_eq!(place(&[0x92, 0xc0, 0xd4, 1, 0], NO_EXTENSION), "/1", "fixext 1");
+        assert_eq!(place(&[0x91, 0xd6, 0xff, 0, 0, 0, 0], NO_EXTENSION), "/0", "timestamp 32");
+        assert_eq!(place(&[0x91, 0xca, 0x7f, 0xc0, 0, 0], FLOAT), "/0", "float32 NaN");
+        assert_eq!(place(&[0x91, 0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0], FLOAT), "/0", "float64 infinity");
+        assert_eq!(place(&[0xcf, 0, 0x20, 0, 0, 0, 0, 0, 0], INTEGER), "", "2^53");
+        assert_eq!(place(&[0xd3, 0xff, 0xe0, 0, 0, 0, 0, 0, 0], INTEGER), "", "-2^53");
+        assert_eq!(place(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], INTEGER), "");
+        assert_eq!(place(&[0x82, 0xa1, b'a', 1, 0xa1, b'a', 2], "each member once"), "/a");
+        for key in [&[0x01][..], &[0xc0], &[0xc2], &[0x90], &[0xca, 0, 0, 0, 0]] {
+            let body = [&[0x81], key, &[1]].concat();
+            assert_eq!(place(&body, "strings as names of members"), "");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_another_status() {
+        for body in [&[][..], &[0xc1], &[0x92, 1], &[0xa2, b'a'], &[0xdb, 0xff, 0xff, 0xff, 0xff], &[1, 2]] {
+            let (status, place, _) = refused(body);
+            assert_eq!((status, place.as_str()), (400, ""), "{body:?}");
+        }
+        assert_eq!(refused(&[0x91, 0xa2, 0xff, 0xff]), (400, "/0".to_owned(), "UTF-8".to_owned()));
+        assert_eq!(refused(&[0x91, 0xa3, 0xed, 0xa0, 0x80]).0, 400, "a surrogate");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| [vec![0x91; depth - 1], vec![0x90]].concat();
+        assert!(read(&nested(16)).is_ok());
+        assert_eq!(refused(&nested(17)).0, 422);
+        assert!(read_batch(&nested(17)).is_ok());
+        assert!(read_batch(&nested(18)).is_err());
+        assert!(read(&[0x91; 200_000]).is_err());
+    }
+
+    #[test]
+    fn numbers_are_widened_and_whole_ones_are_integers() {
+        assert_eq!(read(&[0xca, 0x3f, 0xc0, 0, 0]).unwrap(), json!(1.5));
+        assert_eq!(read(&[0xcb, 0x40, 0x69, 0, 0, 0, 0, 0, 0]).unwrap(), json!(200));
+        assert_eq!(read(&[0xcb, 0x80, 0, 0, 0, 0, 0, 0, 0]).unwrap(), json!(0), "-0.0");
+    }
+}

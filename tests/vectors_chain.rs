@@ -5,15 +5,21 @@ mod message;
 mod vector;
 
 use asp_cell::crypto::digest::Digest;
+use asp_cell::crypto::json::canonical;
 use asp_cell::crypto::jwk::PublicKey;
 use asp_cell::protocol::chain;
 use asp_cell::protocol::envelope::Envelope;
 use asp_cell::protocol::json::Json;
-use asp_cell::protocol::message::Seen;
+use asp_cell::protocol::message::{Part, Seen};
+use asp_cell::protocol::part;
+use asp_cell::protocol::performative::Performative;
+use asp_cell::protocol::proof::{Call, check};
 use asp_cell::protocol::receipt::{Receipt, equivocation};
 use asp_cell::protocol::record::{Place, Record};
 use asp_cell::protocol::statement::{Statement as _, SystemProof};
 use asp_cell::protocol::time::Timestamp;
+use asp_cell::protocol::url::Target;
+use asp_cell::wire::request::{Answer, Invite};
 use serde_json::Value;
 use vector::{Case, File};
 
@@ -87,12 +93,68 @@ fn records(file: &mut File) -> Vec<Record> {
         assert_eq!(hash.to_string(), case.text("hash"), "{}", case.place());
         assert_eq!(read["previousHash"], previous.unwrap_or(chain::ZERO).to_string(), "{}", case.place());
         check_receipts(&case, &record, hash);
+        check_shown(&case, &record);
+        if record.performative != Performative::System {
+            check_proof(&case, &session_id);
+        }
         previous = Some(hash);
         all.push(record);
     }
     assert_eq!(file.other("head")["hash"], previous.unwrap().to_string());
     assert_eq!(file.other("head")["sequence"], all.len());
     all
+}
+
+/// The record as read (S5) shows R's members, each commitment opened by its salt and value.
+fn check_shown(case: &Case, record: &Record) {
+    let mut shown = case["record"].clone();
+    let members = shown.as_object_mut().unwrap();
+    for beside in ["previousHash", "hash", "proof", "admittedAt"] {
+        members.remove(beside);
+    }
+    for (name, part) in members["parts"].as_object_mut().unwrap() {
+        let value = Json::of(&part["value"]);
+        let salt = Digest::parse(part["salt"].as_str().unwrap()).unwrap();
+        let opened = Part { commitment: record.parts[name], salt, value, subject: None };
+        assert!(opened.opens() && part::is_name(name), "{}: {name}", case.place());
+        *part = part["commitment"].take();
+    }
+    assert_eq!(canonical(&shown), record.canonical(), "{}", case.place());
+}
+
+/// The proof holds as another cell checks it, is the signer's, and covers the message; so does the request's reading.
+fn check_proof(case: &Case, session_id: &str) {
+    let sent = message::message(session_id, case.text("sender"), &case["message"]);
+    if let Some(request) = case.get("request") {
+        let read = match sent.performative {
+            Performative::Invite => Invite::read(request).unwrap().message,
+            Performative::Introduce | Performative::Decline => {
+                Answer::read(request).unwrap().into_message(sent.session_id, sent.sender, sent.reference_id.unwrap())
+            }
+            other => panic!("{}: {other} has no request of its own", case.place()),
+        };
+        assert_eq!(read, sent, "{}", case.place());
+    }
+    let call = match sent.performative {
+        Performative::Invite => "/v1/asp/sessions".to_owned(),
+        Performative::Introduce | Performative::Decline => format!("/v1/asp/sessions/{session_id}/answer"),
+        _ => format!("/v1/asp/sessions/{session_id}/messages"),
+    };
+    let admitted_at: Timestamp = case["record"]["admittedAt"].as_str().unwrap().parse().unwrap();
+    let target = Target::path_end(&call);
+    let call = Call { htm: "POST", target: &target, at: admitted_at, ath: None, nonces: None, message: true };
+    let proven = check(case.text("proof"), &call).unwrap_or_else(|refusal| panic!("{}: {refusal}", case.place()));
+    assert_eq!(proven.thumbprint(), signer(case.text("signer")), "{}", case.place());
+    let signed = proven.bind(sent, admitted_at).unwrap();
+    assert_eq!(signed.envelope().to_string(), case.text("E"), "{}", case.place());
+}
+
+/// The thumbprint of a key of keys.json.
+fn signer(name: &str) -> Digest {
+    let mut file = File::load("keys.json", &["note", "ids", "caPem", "jwks"], &[("keys", &["jwk", "thumbprint"])]);
+    let keys = file.cases("keys");
+    let key = keys.iter().find(|key| key.text("name") == name).unwrap_or_else(|| panic!("no key {name}"));
+    Digest::parse(key.text("thumbprint")).unwrap()
 }
 
 fn check_receipts(case: &Case, record: &Record, hash: Digest) {

@@ -3,164 +3,539 @@
 //! Reads run on the caller's thread over a snapshot; writes queue for the one writer thread and are answered after
 //! the commit that made them durable.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use serde_json::Value;
-use tokio::sync::watch;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use uuid::Uuid;
 
+use super::clock::Clock;
+use super::command::{Command, Outcome, PeerSaid, Taken};
+use super::core::REMEMBER_PROOF;
+use super::effects::{Effects, Settled};
+use super::inbound::Checked;
+use super::links::{AddedPeer, Links};
 use super::operation::Operation;
 use super::request::{
     Answer, Caller, Invitation, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage, Submission,
 };
+use super::shared::Common;
+use super::tables::{ERASURES, Tag};
+use super::view::{Reading, View, unavailable};
+use super::writer::{Heard, Job};
+use super::{erasing, operate, outgoing, search, transcript};
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{AgentId, MessageId, ReferenceId, SessionId};
+use crate::protocol::ids::{AgentId, CellId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
+use crate::store::{Fault, Read, View as Rows};
+
+/// How long `erase` waits for the peers' certificates before it shows what there is.
+const PEERS_CERTIFY: Duration = Duration::from_secs(3);
+
+type Waiting = HashMap<(SessionId, MessageId), Vec<oneshot::Sender<Result<u64, Refusal>>>>;
+
+/// What tasks wait for.
+#[derive(Default)]
+struct Wakes {
+    sessions: Mutex<HashMap<SessionId, watch::Sender<u64>>>,
+    agents: Mutex<HashMap<Tag, watch::Sender<u64>>>,
+    peers: Mutex<HashMap<CellId, Arc<Notify>>>,
+    settled: Mutex<Waiting>,
+    erasures: Notify,
+    links: OnceLock<Arc<dyn Links>>,
+    failed: AtomicBool,
+    fault: Notify,
+}
 
 /// A running engine.
 #[derive(Clone)]
 pub struct Handle {
-    inner: Arc<()>,
+    shared: Common,
+    clock: Arc<dyn Clock>,
+    jobs: mpsc::Sender<Job>,
+    wakes: Arc<Wakes>,
 }
 
-fn later<T>() -> Result<T, Refusal> {
-    Err(Refusal::new(Code::Unspecified, "not wired"))
+/// Tells the waiting tasks of each commit.
+pub(super) struct Ear {
+    shared: Common,
+    wakes: Arc<Wakes>,
+}
+
+impl Heard for Ear {
+    fn committed(&self, effects: Effects) {
+        bump(&self.wakes.sessions, effects.sessions.into_iter());
+        bump(&self.wakes.agents, effects.agents.into_iter());
+        for Settled { session, message, outcome } in effects.settled {
+            for waiter in lock(&self.wakes.settled).remove(&(session, message)).unwrap_or_default() {
+                drop(waiter.send(outcome.clone()));
+            }
+        }
+        for peer in effects.peers {
+            lock(&self.wakes.peers).entry(peer).or_default().notify_one();
+        }
+        if !effects.erasures.is_empty() {
+            self.wakes.erasures.notify_waiters();
+        }
+        for alarm in effects.alarms {
+            metrics::counter!("asp_alarms_total").increment(1);
+            tracing::warn!(alarm, "alarm");
+        }
+        let Some(links) = self.wakes.links.get() else { return };
+        if effects.peers_changed {
+            links.set_added(added(&self.shared));
+        }
+        for peer in effects.retry {
+            links.retry(&peer);
+        }
+    }
+
+    fn failed(&self, fault: &Fault) {
+        tracing::error!(%fault, "the store failed; the cell stops");
+        self.wakes.failed.store(true, Ordering::SeqCst);
+        self.wakes.fault.notify_waiters();
+    }
+}
+
+fn added(shared: &Common) -> Vec<AddedPeer> {
+    let facts = shared.facts.load();
+    let rows = facts.peers.iter().filter_map(|(cell, row)| Some((cell, row.added.as_ref()?)));
+    rows.map(|(cell, added)| AddedPeer {
+        cell: cell.clone(),
+        address: added.address.clone(),
+        region: added.region.clone(),
+        zone: added.zone.clone(),
+        anchor: added.anchor.clone(),
+    })
+    .collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Moves the watched numbers on; watches that nobody holds are dropped.
+fn bump<K: std::hash::Hash + Eq>(watched: &Mutex<HashMap<K, watch::Sender<u64>>>, keys: impl Iterator<Item = K>) {
+    let mut watched = lock(watched);
+    for key in keys {
+        if let Some(sender) = watched.get(&key) {
+            if sender.is_closed() {
+                watched.remove(&key);
+            } else {
+                sender.send_modify(|n| *n += 1);
+            }
+        }
+    }
 }
 
 impl Handle {
+    pub(super) fn new(shared: Common, clock: Arc<dyn Clock>, jobs: mpsc::Sender<Job>) -> (Self, Ear) {
+        let wakes = Arc::new(Wakes::default());
+        let ear = Ear { shared: Arc::clone(&shared), wakes: Arc::clone(&wakes) };
+        (Self { shared, clock, jobs, wakes }, ear)
+    }
+
     /// The engine's clock, the only one.
     pub fn now(&self) -> Timestamp {
-        Timestamp(0)
+        self.clock.now()
     }
 
     /// The base of `htu`: `[api] public_url`.
     pub fn public_url(&self) -> String {
-        String::new()
+        self.shared.settings.public_url.clone()
+    }
+
+    /// This cell.
+    pub fn cell(&self) -> &CellId {
+        &self.shared.settings.cell
     }
 
     /// The discovery document (S2) without `grpc`.
     pub fn discovery(&self) -> Value {
-        Value::Null
+        self.shared.discovery()
     }
 
     /// Readiness checks by name, `"ok"` or what is wrong (S23; `listener` is the caller's own).
     pub fn checks(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+        let store = if self.alive() { "ok" } else { "the store failed; restart the cell" };
+        vec![("store", store.to_owned()), ("keys", "ok".to_owned())]
     }
 
     /// The agent whose current key has this thumbprint; `unauthorized` otherwise.
-    pub fn caller(&self, _thumbprint: Digest) -> Result<Caller, Refusal> {
-        later()
+    pub fn caller(&self, thumbprint: Digest) -> Result<Caller, Refusal> {
+        let detail = "no agent of this cell has this key now; register it, or use the key registered last";
+        let agent = self.shared.agent_of(thumbprint).ok_or_else(|| Refusal::new(Code::Unauthorized, detail))?;
+        Ok(Caller { agent, thumbprint })
     }
 
     /// Spends a reading request's proof in memory; `proof_replayed` if it was spent before.
-    pub fn spend(&self, _spent: Spent) -> Result<(), Refusal> {
-        later()
+    pub fn spend(&self, spent: Spent) -> Result<(), Refusal> {
+        if self.shared.spend(spent.key, spent.issued_at + REMEMBER_PROOF, self.now()) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::ProofReplayed, "this proof's jti was used before; make a new proof"))
+    }
+
+    fn rows(&self) -> Reading<Read> {
+        self.shared.reader.snapshot().map_err(|fault| unavailable(&fault))
     }
 
     /// The caller's seat in a session; `not_found` for strangers and unknown sessions alike.
-    pub fn seat(&self, _caller: &Caller, _session: SessionId) -> Result<Seat, Refusal> {
-        later()
+    pub fn seat(&self, caller: &Caller, session: SessionId) -> Result<Seat, Refusal> {
+        let rows = self.rows()?;
+        let participant = View { shared: &self.shared, rows: &rows }.seat(caller, session)?;
+        Ok(Seat { session_id: session, participant })
     }
 
     /// What an answer (INTRODUCE, DECLINE) of this id by the caller names in `referenceId`: that of the recorded or
     /// queued answer with this id, else what the session asks of the caller (`asks` of S8b); `state_violation` if no
     /// answer is expected.
-    pub fn asked(&self, _caller: &Caller, _session: SessionId, _message: MessageId) -> Result<ReferenceId, Refusal> {
-        later()
+    pub fn asked(&self, caller: &Caller, session: SessionId, message: MessageId) -> Result<ReferenceId, Refusal> {
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.asked(caller, session, message)
+    }
+
+    async fn ask(&self, command: Command) -> Result<Outcome, Refusal> {
+        let unknown = || {
+            let detail = "the cell could not finish this; ask again with the same messageId";
+            Refusal::new(Code::OutcomeUnknown, detail)
+        };
+        let (answer, outcome) = oneshot::channel();
+        match self.jobs.try_send(Job { command, answer }) {
+            Ok(()) => outcome.await.map_err(|_| unknown()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                metrics::counter!("asp_shed_total").increment(1);
+                Err(Refusal::new(Code::CapacityUnavailable, "too much waits for this cell's writer; try again shortly"))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(Refusal::new(Code::StorageUnavailable, "this cell's storage failed; it must be restarted"))
+            }
+        }
+    }
+
+    /// As [`Handle::ask`], waiting for room: for peers, whose frames are bounded by their windows.
+    async fn ask_patiently(&self, command: Command) -> Result<Outcome, Refusal> {
+        let stopped = || Refusal::new(Code::StorageUnavailable, "this cell's storage failed; it must be restarted");
+        let (answer, outcome) = oneshot::channel();
+        self.jobs.send(Job { command, answer }).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())
     }
 
     /// Registers an agent or rotates its key: whether it was the first time, and its profile (S3).
-    pub async fn register(&self, _registration: Registration) -> Result<(bool, Value), Refusal> {
-        later()
+    pub async fn register(&self, registration: Registration) -> Result<(bool, Value), Refusal> {
+        match self.ask(Command::Register(Box::new(registration))).await? {
+            Outcome::Registered(done) => {
+                let (first, agent) = done?;
+                Ok((first, search::profile(&self.shared, &self.rows()?, &agent, self.now())?))
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// One profile (S3).
-    pub fn profile(&self, _caller: &Caller, _agent: &AgentId) -> Result<Value, Refusal> {
-        later()
+    pub fn profile(&self, _caller: &Caller, agent: &AgentId) -> Result<Value, Refusal> {
+        search::profile(&self.shared, &self.rows()?, agent, self.now())
     }
 
-    /// A search (S4).
-    pub async fn search(&self, _caller: &Caller, _search: Search) -> Result<Value, Refusal> {
-        later()
+    /// A search of the own cell's registry (S4).
+    pub async fn search(&self, _caller: &Caller, wanted: Search) -> Result<Value, Refusal> {
+        search::search(&self.shared, &self.rows()?, &wanted, self.now())
     }
 
     /// Opens a session.
-    pub async fn invite(&self, _invitation: Invitation) -> Answer {
-        Answer::NotAttempted
+    pub async fn invite(&self, invitation: Invitation) -> Answer {
+        let caller = invitation.submission.caller.clone();
+        match self.ask(Command::Invite(Box::new(invitation))).await {
+            Ok(Outcome::Message(Ok(Taken::Placed { session, replayed, .. }))) => {
+                self.opened(&caller, session, replayed).unwrap_or_else(Answer::Refused)
+            }
+            Ok(Outcome::Message(Err(refusal))) | Err(refusal) => Answer::Refused(refusal),
+            Ok(other) => Answer::Refused(unexpected(&other)),
+        }
+    }
+
+    fn opened(&self, caller: &Caller, session: SessionId, replayed: bool) -> Reading<Answer> {
+        let rows = self.rows()?;
+        let body = View { shared: &self.shared, rows: &rows }.first_answer(caller, session)?;
+        Ok(Answer::Placed { body, replayed })
     }
 
     /// Sends messages (also INTRODUCE and DECLINE) in order until the first refusal; one answer each.
     /// Waits for the host up to `placement_timeout`.
-    pub async fn submit(&self, _submissions: Vec<Submission>) -> Vec<Answer> {
-        Vec::new()
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Vec<Answer> {
+        let deadline = tokio::time::Instant::now() + to_std(self.shared.settings.placement_timeout);
+        let mut answers = Vec::with_capacity(submissions.len());
+        let mut refused = false;
+        for submission in submissions {
+            if refused {
+                answers.push(Answer::NotAttempted);
+                continue;
+            }
+            let answer = self.send(submission, deadline).await.unwrap_or_else(Answer::Refused);
+            refused = matches!(answer, Answer::Refused(_));
+            answers.push(answer);
+        }
+        answers
+    }
+
+    async fn send(&self, submission: Submission, deadline: tokio::time::Instant) -> Result<Answer, Refusal> {
+        let caller = submission.caller.clone();
+        let key = (submission.signed.message().session_id, submission.signed.message().message_id);
+        let settled = self.wait_for(key);
+        match self.ask(Command::Submit(Box::new(submission))).await? {
+            Outcome::Message(Ok(Taken::Placed { sequence, replayed, .. })) => {
+                self.placed(&caller, key.0, sequence, replayed)
+            }
+            Outcome::Message(Ok(Taken::Queued)) => match tokio::time::timeout_at(deadline, settled).await {
+                Ok(Ok(Ok(sequence))) => self.placed(&caller, key.0, sequence, false),
+                Ok(Ok(Err(refusal))) => Err(refusal),
+                Ok(Err(_)) | Err(_) => Ok(Answer::Queued { message_id: key.1 }),
+            },
+            Outcome::Message(Err(refusal)) => Err(refusal),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn wait_for(&self, key: (SessionId, MessageId)) -> oneshot::Receiver<Result<u64, Refusal>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = lock(&self.wakes.settled);
+        waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.is_closed());
+            !waiters.is_empty()
+        });
+        waiting.entry(key).or_default().push(sender);
+        receiver
+    }
+
+    fn placed(&self, caller: &Caller, session: SessionId, sequence: u64, replayed: bool) -> Reading<Answer> {
+        let rows = self.rows()?;
+        let body = View { shared: &self.shared, rows: &rows }.answer(caller, session, sequence)?;
+        Ok(Answer::Placed { body, replayed })
     }
 
     /// One session as the caller sees it (S8b).
-    pub fn session(&self, _caller: &Caller, _session: SessionId) -> Result<Value, Refusal> {
-        later()
+    pub fn session(&self, caller: &Caller, session: SessionId) -> Result<Value, Refusal> {
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.session(caller, session, self.now())
     }
 
     /// The caller's sessions, newest first (S24).
     pub fn sessions(
         &self,
-        _caller: &Caller,
-        _state: Option<&str>,
-        _cursor: Option<&str>,
-        _limit: usize,
+        caller: &Caller,
+        state: Option<&str>,
+        cursor: Option<&str>,
+        limit: usize,
     ) -> Result<Value, Refusal> {
-        later()
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.sessions(caller, state, cursor, limit)
     }
 
     /// Records after `after` (S5): `{"messages":[…],"head":{…}}`.
-    pub fn messages(
-        &self,
-        _caller: &Caller,
-        _session: SessionId,
-        _after: u64,
-        _limit: usize,
-    ) -> Result<Value, Refusal> {
-        later()
+    pub fn messages(&self, caller: &Caller, session: SessionId, after: u64, limit: usize) -> Result<Value, Refusal> {
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.messages(caller, session, after, limit)
     }
 
     /// The transcript (S13).
-    pub fn transcript(&self, _caller: &Caller, _session: SessionId) -> Result<Value, Refusal> {
-        later()
+    pub fn transcript(&self, caller: &Caller, session: SessionId) -> Result<Value, Refusal> {
+        transcript::for_agent(&self.shared, &self.rows()?, caller, session, self.now())
     }
 
     /// What follows `from` on a session's stream, up to `limit` items.
     pub fn stream(
         &self,
-        _caller: &Caller,
-        _session: SessionId,
-        _from: Position,
-        _limit: usize,
+        caller: &Caller,
+        session: SessionId,
+        from: Position,
+        limit: usize,
     ) -> Result<StreamPage, Refusal> {
-        later()
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.stream(caller, session, from, limit)
     }
 
     /// What follows `cursor` on the stream over all of the caller's sessions, up to `limit` items.
-    pub fn feed(&self, _caller: &Caller, _cursor: u64, _limit: usize) -> Result<Vec<StreamItem>, Refusal> {
-        later()
+    pub fn feed(&self, caller: &Caller, cursor: u64, limit: usize) -> Result<Vec<StreamItem>, Refusal> {
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.feed(caller, cursor, limit)
     }
 
     /// Changes whenever something was added to the session's stream; subscribe before reading a page.
-    pub fn watch_session(&self, _session: SessionId) -> watch::Receiver<u64> {
-        watch::channel(0).1
+    pub fn watch_session(&self, session: SessionId) -> watch::Receiver<u64> {
+        lock(&self.wakes.sessions).entry(session).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
     /// Changes whenever something was added to the agent's stream, or its key was rotated.
-    pub fn watch_agent(&self, _agent: &AgentId) -> watch::Receiver<u64> {
-        watch::channel(0).1
+    pub fn watch_agent(&self, agent: &AgentId) -> watch::Receiver<u64> {
+        let tag = self.shared.agent_tag(agent);
+        lock(&self.wakes.agents).entry(tag).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
     /// Carries out an operator's verb and answers with its shape (S21).
-    pub async fn operate(&self, _operation: Operation) -> Result<Value, Refusal> {
-        later()
+    pub async fn operate(&self, operation: Operation) -> Result<Value, Refusal> {
+        if operation == Operation::PeerList {
+            return self.peer_list();
+        }
+        if let Some(read) = operate::inspect(&self.shared, &operation, self.now()) {
+            return read;
+        }
+        let erases = matches!(operation, Operation::Erase { .. });
+        let value = self.operated(Command::Operate(Box::new(operation))).await?;
+        if !erases {
+            return Ok(value);
+        }
+        let request = value.get("requestId").and_then(Value::as_str).and_then(|id| Uuid::try_parse(id).ok());
+        let request = request.ok_or_else(|| Refusal::new(Code::Unspecified, "the request has no id"))?;
+        self.operated(Command::EraseNow(request)).await?;
+        self.certified(request).await
+    }
+
+    async fn operated(&self, command: Command) -> Result<Value, Refusal> {
+        match self.ask(command).await? {
+            Outcome::Operated(done) => done,
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The certificate, with the peers' own as far as they come in time.
+    async fn certified(&self, request: Uuid) -> Result<Value, Refusal> {
+        let end = tokio::time::Instant::now() + PEERS_CERTIFY;
+        loop {
+            let changed = self.wakes.erasures.notified();
+            let rows = self.rows()?;
+            let erasure = rows.get(&ERASURES, request.as_bytes()).map_err(|fault| unavailable(&fault))?;
+            let erasure = erasure.ok_or_else(|| Refusal::new(Code::NotFound, "no such request"))?;
+            if erasing::answered(&erasure) || tokio::time::Instant::now() >= end {
+                return Ok(erasing::shown(request, &erasure));
+            }
+            drop(tokio::time::timeout_at(end, changed).await);
+        }
+    }
+
+    fn peer_list(&self) -> Result<Value, Refusal> {
+        let rows = self.rows()?;
+        let links = self.wakes.links.get().map(|links| links.list()).unwrap_or_default();
+        let mut peers = Vec::new();
+        for link in links {
+            let queued = operate::queued(&rows, &link.cell).map_err(|fault| unavailable(&fault))?;
+            peers.push(json!({"cell": link.cell, "state": link.state, "since": link.since, "reason": link.reason,
+                "queued": queued}));
+        }
+        Ok(json!({"peers": peers}))
+    }
+
+    /// Takes the links to peers, once they are up.
+    pub fn attach(&self, links: Arc<dyn Links>) {
+        links.set_added(added(&self.shared));
+        drop(self.wakes.links.set(links));
+    }
+
+    /// A link is up: what the peer says of itself.
+    pub async fn link_up(&self, peer: &CellId, said: PeerSaid) -> Result<(), Refusal> {
+        self.ask_patiently(Command::LinkUp(peer.clone(), said)).await.map(|_| ())
+    }
+
+    /// The number of the last frame taken from a peer's stream.
+    pub fn taken_from(&self, peer: &CellId, stream: &[u8; 16]) -> Result<u64, Refusal> {
+        let rows = self.rows()?;
+        let row = rows.get(&super::tables::INBOX, peer).map_err(|fault| unavailable(&fault))?;
+        Ok(row.filter(|row| row.stream == *stream).map_or(0, |row| row.number))
+    }
+
+    /// The id of this cell's stream: the same as long as its store lives.
+    pub fn stream_id(&self) -> [u8; 16] {
+        self.shared.stream
+    }
+
+    /// This cell's keys as a JWK set, for the hello.
+    pub fn jwks(&self) -> String {
+        self.shared.signer.jwks.to_string()
+    }
+
+    /// Frames for `peer` after this number; what may not be sent any more is moved to the dead letters.
+    pub async fn outbound(&self, peer: &CellId, after: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+        let mut from = after;
+        loop {
+            let (shared, to, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
+            let built = tokio::task::spawn_blocking(move || outgoing::ready(&shared, &to, from, max_bytes, now)).await;
+            let ready = match built {
+                Ok(Ok(ready)) => ready,
+                Ok(Err(fault)) => {
+                    tracing::error!(%fault, "frames could not be built");
+                    return Vec::new();
+                }
+                Err(_) => return Vec::new(),
+            };
+            let Some((last, _)) = ready.last() else { return Vec::new() };
+            from = *last;
+            let mut frames = Vec::new();
+            for (number, made) in ready {
+                match made {
+                    outgoing::Ready::Frame(bytes) => frames.push((number, bytes)),
+                    outgoing::Ready::Dead(refusal) => {
+                        tracing::info!(peer = %peer, number, code = refusal.code.name(), "dead letter");
+                        drop(self.ask_patiently(Command::Dead(peer.clone(), number, refusal)).await);
+                    }
+                }
+            }
+            if !frames.is_empty() {
+                return frames;
+            }
+        }
+    }
+
+    /// Takes a peer's frames; durable when it returns the last number taken.
+    pub async fn inbound(&self, peer: &CellId, stream: [u8; 16], frames: Vec<(u64, Vec<u8>)>) -> Result<u64, Refusal> {
+        let (shared, from, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
+        let checked = tokio::task::spawn_blocking(move || {
+            let check = |(number, bytes): (u64, Vec<u8>)| (number, Checked::of(&shared, &from, &bytes, now));
+            frames.into_iter().map(check).collect::<Vec<_>>()
+        });
+        let checked = checked.await.map_err(|_| Refusal::new(Code::Unspecified, "a frame's check stopped"))?;
+        match self.ask_patiently(Command::Inbound(peer.clone(), stream, checked)).await? {
+            Outcome::Inbound(number) => Ok(number),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A peer has everything up to this number.
+    pub fn acked(&self, peer: &CellId, upto: u64) {
+        let (answer, _) = oneshot::channel();
+        // Lost when the queue is full; the next acknowledgement covers it.
+        drop(self.jobs.try_send(Job { command: Command::Acked(peer.clone(), upto), answer }));
+    }
+
+    /// Resolves when there may be something new for `peer`.
+    pub async fn woken(&self, peer: &CellId) {
+        let notify = Arc::clone(lock(&self.wakes.peers).entry(peer.clone()).or_default());
+        notify.notified().await;
     }
 
     /// Whether the writer still takes work.
     pub fn alive(&self) -> bool {
-        Arc::strong_count(&self.inner) > 0
+        !self.wakes.failed.load(Ordering::SeqCst)
     }
+
+    /// Resolves after a fault of the store: the process must end.
+    pub async fn failed(&self) {
+        while self.alive() {
+            let fault = self.wakes.fault.notified();
+            if self.alive() {
+                fault.await;
+            }
+        }
+    }
+}
+
+fn unexpected(outcome: &Outcome) -> Refusal {
+    tracing::error!(?outcome, "an outcome of another command");
+    Refusal::new(Code::Unspecified, "the cell answered another question")
+}
+
+fn to_std(span: Span) -> Duration {
+    Duration::from_millis(u64::try_from(span.0).unwrap_or(0))
 }

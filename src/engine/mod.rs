@@ -1,11 +1,51 @@
 //! The engine: where a decision meets the disk.
 //!
-//! [`Handle`] is what `api`, `peering` and `node` know of it: requests go in, answers come out after the commit.
+//! | module | what |
+//! |---|---|
+//! | [`core`] | the writer's value: a batch of commands, one commit |
+//! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
+//! | [`handle`] | what `api`, `peering` and `node` know of it |
+//! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
+//! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
+//! | `border`, `outbox`, `outgoing`, `inbound` | what may cross, what waits, frames built and checked |
+//! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
+//! | `view`, `search`, `transcript` | what is read |
+//! | `scopes`, `tables`, `shared`, `live`, `stop` | what they stand on |
+//!
+//! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
+mod border;
 pub mod clock;
+pub mod command;
+mod consents;
+pub mod core;
+pub mod effects;
+mod erasing;
 pub mod handle;
+pub mod inbound;
+pub mod links;
+mod live;
+mod operate;
 pub mod operation;
+mod outbox;
+pub mod outgoing;
+mod placing;
+mod registry;
 pub mod request;
+mod scopes;
+mod search;
+mod sending;
+pub mod shared;
+pub mod start;
+mod stop;
+mod tables;
+mod taking;
+mod timing;
+mod transcript;
+mod trust;
+mod view;
+pub mod writer;
 
+pub use core::Engine;
 pub use handle::Handle;
 pub use operation::Operation;

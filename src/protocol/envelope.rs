@@ -11,7 +11,7 @@ use super::ids::{CellId, MessageId, ReferenceId, SessionId};
 use super::json::Json;
 use super::message::{Message, Part, Seen};
 use super::performative::Performative;
-use super::record::Sender;
+use super::record::{Record, Sender};
 use crate::crypto::digest::Digest;
 use crate::crypto::json::canonical;
 
@@ -52,6 +52,22 @@ impl Envelope {
             seen: message.seen,
             terms: message.terms.as_ref(),
             parts: commitments(&message.parts),
+        }))
+    }
+
+    /// The envelope that a record's proof covers, by its commitments alone.
+    #[must_use]
+    pub fn of_record(record: &Record) -> Self {
+        Self(canonical(&Members {
+            r#type: TYPE,
+            session_id: record.session_id,
+            message_id: record.message_id,
+            sender: record.sender.clone(),
+            performative: record.performative,
+            reference_id: record.reference_id,
+            seen: record.seen,
+            terms: record.terms.as_ref(),
+            parts: record.parts.iter().map(|(name, commitment)| (name.as_str(), *commitment)).collect(),
         }))
     }
 

@@ -3,6 +3,7 @@
 //! Pure. Knows `crypto` and `protocol`; knows nothing of sockets or stores.
 
 pub mod dispute;
+pub mod frame;
 pub mod json;
 pub mod link;
 pub mod message;

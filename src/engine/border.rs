@@ -1,0 +1,156 @@
+//! The border: what of a session may go to another cell, asked when it is queued and again when it is sent.
+//!
+//! Without a consent that covers class `metadata` nothing of a session goes; a part whose class is not covered stays
+//! behind while its commitment travels. Source: docs/spec/federation.md section 2, docs/spec/details.md section 8.
+
+use std::collections::BTreeMap;
+
+use super::shared::{Facts, Settings};
+use crate::protocol::class::DataClass;
+use crate::protocol::consent::crossing::{self, Route};
+use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::residency::{Policy, Zone};
+use crate::protocol::session::Session;
+use crate::protocol::time::Timestamp;
+use crate::wire::frame::{Crossing, Relied};
+
+/// Who sits where: the agents of a session that this cell knows by name.
+pub type Names = BTreeMap<ParticipantId, AgentId>;
+
+/// Whose data is to cross, and for what.
+pub struct Passage<'a> {
+    /// This cell.
+    pub settings: &'a Settings,
+    /// Consents, policies, peers.
+    pub facts: &'a Facts,
+    /// The session.
+    pub session: &'a Session,
+    /// Its agents by name.
+    pub names: &'a Names,
+    /// Whose data; at home here.
+    pub from: &'a OrgName,
+    /// The sender; absent for the host's own records.
+    pub sender: Option<ParticipantId>,
+    /// The moment it is asked for.
+    pub at: Timestamp,
+}
+
+impl Passage<'_> {
+    /// What may go to `cell` of a message with these parts.
+    pub fn to(&self, cell: &CellId, parts: &[&String]) -> Result<Crossing, Refusal> {
+        let zone = self.zone(cell)?;
+        let consents: Vec<_> = self.facts.consents.values().collect();
+        let mut decided = Crossing { cell: cell.clone(), relied: Vec::new(), withheld: BTreeMap::new() };
+        for org in orgs_in(self.session, cell) {
+            let agents = self.agents(&org);
+            let route = self.route(&org, cell, &zone, &agents)?;
+            let crossing = crossing::crossing(&consents, parts.iter().map(|name| name.as_str()), &route)?;
+            for permit in crossing.permits() {
+                let (consent_id, version) = (permit.reliance().consent_id, permit.reliance().version);
+                decided.relied.push(Relied { from: self.from.clone(), to: org.clone(), consent_id, version });
+            }
+            let metadata = crossing.reliance();
+            let held = crossing.withheld().iter();
+            decided.withheld.extend(held.map(|name| (name.clone(), (metadata.consent_id, metadata.version))));
+        }
+        Ok(decided)
+    }
+
+    /// Whether class `trust` may go to every organisation of the session in `cell`.
+    pub fn trust_to(&self, cell: &CellId) -> bool {
+        let Ok(zone) = self.zone(cell) else { return false };
+        orgs_in(self.session, cell).iter().all(|org| {
+            let agents = self.agents(org);
+            let Ok(route) = self.route(org, cell, &zone, &agents) else { return false };
+            let route = Route { purpose: crossing::TRUST, ..route };
+            crossing::permit(self.facts.consents.values(), DataClass::Trust, &route).is_ok()
+        })
+    }
+
+    fn route<'r>(
+        &'r self,
+        to: &'r OrgName,
+        cell: &'r CellId,
+        zone: &'r Zone,
+        agents: &'r [AgentId],
+    ) -> Result<Route<'r>, Refusal> {
+        let org = self.facts.orgs.get(self.from).ok_or_else(|| super::registry::not_home(self.from))?;
+        let (from, purpose) = (self.from, self.session.purpose.as_str());
+        Ok(Route { from, to, cell, zone, purpose, agents, at: self.at, policy: &org.policy })
+    }
+
+    /// The agents whose names the consent must cover: the sender, and those of the organisation it goes to.
+    fn agents(&self, to: &OrgName) -> Vec<AgentId> {
+        let named = self.names.iter().filter(|(id, agent)| Some(**id) == self.sender || agent.organisation() == *to);
+        named.map(|(_, agent)| agent.clone()).collect()
+    }
+
+    fn zone(&self, cell: &CellId) -> Result<Zone, Refusal> {
+        let place = self.settings.place_of(self.facts, cell);
+        place.and_then(|(_, zone)| zone.parse().ok()).ok_or_else(|| {
+            let detail = format!("no peer {cell}; `peer add` names it");
+            Refusal::new(Code::PeerUnreachable, detail).with("cell", cell.as_str().into())
+        })
+    }
+}
+
+/// The receiver's own check: its copies of the consents cover what came. It does not know the sender's policy.
+pub fn may_have(
+    facts: &Facts,
+    own: (&CellId, &Zone),
+    (from, to): (&OrgName, &OrgName),
+    purpose: &str,
+    agents: &[AgentId],
+    parts: &[&String],
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let policy = Policy::AllBut(std::collections::BTreeSet::new());
+    let route = Route { from, to, cell: own.0, zone: own.1, purpose, agents, at, policy: &policy };
+    let consents: Vec<_> = facts.consents.values().collect();
+    let crossing = crossing::crossing(&consents, parts.iter().map(|name| name.as_str()), &route)?;
+    match crossing.withheld().first() {
+        None => Ok(()),
+        Some(name) => {
+            let detail = format!("part {name} came although no consent of this cell covers its class");
+            Err(Refusal::new(Code::ConsentMissing, detail))
+        }
+    }
+}
+
+/// The organisations of a session in one cell.
+pub fn orgs_in(session: &Session, cell: &CellId) -> Vec<OrgName> {
+    let here = session.participants.iter().filter(|p| p.home.cell == *cell && !p.dropped);
+    let mut orgs: Vec<OrgName> = here.map(|p| p.home.organisation.clone()).collect();
+    orgs.sort();
+    orgs.dedup();
+    orgs
+}
+
+impl Facts {
+    /// The cell an organisation is at home in, by the consents of this cell's organisations.
+    pub fn cell_of(&self, org: &OrgName) -> Option<CellId> {
+        let named = self.consents.values().filter_map(|consent| consent.latest().document.party(org));
+        named.last().map(|party| party.cell.clone())
+    }
+
+    /// The cell of `other`, by a consent it has with `own`.
+    pub fn counterpart(&self, own: &OrgName, other: &OrgName) -> Option<CellId> {
+        let both = self.consents.values().map(|consent| &consent.latest().document);
+        let both = both.filter(|document| document.party(own).is_some());
+        both.filter_map(|document| document.party(other)).last().map(|party| party.cell.clone())
+    }
+}
+
+impl Settings {
+    /// Region and zone of a peer.
+    pub fn place_of(&self, facts: &Facts, cell: &CellId) -> Option<(String, String)> {
+        let added = || facts.peers.get(cell)?.added.as_ref().map(|added| (added.region.clone(), added.zone.clone()));
+        self.peers.get(cell).cloned().or_else(added)
+    }
+
+    /// Whether frames to this cell leave the region (the export ledger lists them).
+    pub fn leaves_region(&self, facts: &Facts, cell: &CellId) -> bool {
+        self.place_of(facts, cell).is_none_or(|(region, _)| region != self.region)
+    }
+}

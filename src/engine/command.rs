@@ -1,0 +1,74 @@
+//! What the writer is asked to do, and what it answers: each command is decided and written in the order taken.
+
+use serde_json::Value;
+
+use super::inbound::Checked;
+use super::operation::Operation;
+use super::request::{Invitation, Registration, Submission};
+use crate::protocol::ids::{AgentId, CellId, SessionId};
+use crate::protocol::refusal::Refusal;
+
+/// One command.
+#[derive(Debug)]
+pub enum Command {
+    /// Register an agent, or rotate its key.
+    Register(Box<Registration>),
+    /// Open a session.
+    Invite(Box<Invitation>),
+    /// Place a message, or queue it for its host.
+    Submit(Box<Submission>),
+    /// An operator's verb.
+    Operate(Box<Operation>),
+    /// Frames from a peer, already checked, in their order.
+    Inbound(CellId, [u8; 16], Vec<(u64, Checked)>),
+    /// A peer has everything up to this number.
+    Acked(CellId, u64),
+    /// A dispatch that may not be sent any more.
+    Dead(CellId, u64, Refusal),
+    /// A link is up: what the peer says of itself.
+    LinkUp(CellId, PeerSaid),
+    /// The second step of an erasure whose intent is durable.
+    EraseNow(uuid::Uuid),
+    /// Time has passed.
+    Tick,
+}
+
+/// What a peer says of itself in its hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSaid {
+    /// Its keys, a JWK set as JSON text.
+    pub jwks: String,
+    /// Base of its agents' `htu`.
+    pub public_url: String,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An agent's first registration or not.
+    Registered(Result<(bool, AgentId), Refusal>),
+    /// A message or invitation.
+    Message(Result<Taken, Refusal>),
+    /// An operator's verb.
+    Operated(Result<Value, Refusal>),
+    /// The last number taken from the peer.
+    Inbound(u64),
+    /// Nothing to say.
+    Done,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It has its place.
+    Placed {
+        /// The session.
+        session: SessionId,
+        /// Its sequence.
+        sequence: u64,
+        /// Whether it already had it.
+        replayed: bool,
+    },
+    /// It waits for its host.
+    Queued,
+}

@@ -1,0 +1,448 @@
+//! Consents between organisations: offered, countered, accepted, signed, revoked; the same document in both cells.
+//!
+//! The rules are `protocol::consent::negotiation`'s; here they meet the store, the keys and the peers.
+//! Source: docs/spec/federation.md section 2, docs/spec/details.md sections 8 and S21.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::core::{Batch, Engine};
+use super::operation::ConsentTerms;
+use super::registry::{consent_public, held_key, zone};
+use super::stop::Step;
+use super::tables::{CONSENTS, PEERS, What};
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::class::ClassSet;
+use crate::protocol::consent::document::{Clauses, Direction, Document, Party};
+use crate::protocol::consent::negotiation::{self, Home, Negotiation, Revocation, Revoked, Status};
+use crate::protocol::consent::{self, Consent};
+use crate::protocol::ids::{CellId, ConsentId, OrgName, SessionId};
+use crate::protocol::json::Json;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::State;
+use crate::protocol::statement::Statement as _;
+use crate::protocol::terms::SystemEvent;
+use crate::protocol::time::Timestamp;
+
+impl Engine {
+    /// `consent offer`.
+    pub(super) fn consent_offer(&mut self, batch: &mut Batch<'_>, org: &OrgName, terms: &ConsentTerms) -> Step<Value> {
+        let peer = self.home_of_peer_org(&terms.peer_org)?;
+        let consent_id = ConsentId(self.uuid7(batch.now));
+        let document = self.document(batch.now, org, terms, &peer, consent_id, 1, None)?;
+        self.within_policy(org, &document)?;
+        let negotiation = Negotiation::offer(document, org)?;
+        self.sign_and_send(batch, org, negotiation)
+    }
+
+    /// `consent counter`.
+    pub(super) fn consent_counter(
+        &mut self,
+        batch: &mut Batch<'_>,
+        id: ConsentId,
+        org: &OrgName,
+        terms: &ConsentTerms,
+    ) -> Step<Value> {
+        let known = self.negotiation(id)?;
+        let (version, previous) = known.next();
+        let other = known.latest().document.other_party(org).ok_or_else(|| not_a_party(org))?;
+        let peer = other.cell.clone();
+        let document = self.document(batch.now, org, terms, &peer, id, version, Some(previous))?;
+        self.within_policy(org, &document)?;
+        let countered = known.counter(document, org, batch.now)?;
+        self.sign_and_send(batch, org, countered)
+    }
+
+    /// `consent accept`: signs what the other side offered.
+    pub(super) fn consent_accept(&mut self, batch: &mut Batch<'_>, id: ConsentId, org: &OrgName) -> Step<Value> {
+        let known = self.negotiation(id)?;
+        self.within_policy(org, &known.latest().document)?;
+        self.sign_and_send(batch, org, known)
+    }
+
+    /// `consent sign`: takes a signature that the organisation made off line.
+    pub(super) fn consent_sign(
+        &mut self,
+        batch: &mut Batch<'_>,
+        id: ConsentId,
+        org: &OrgName,
+        signature: &str,
+    ) -> Step<Value> {
+        let known = self.negotiation(id)?;
+        self.within_policy(org, &known.latest().document)?;
+        let key = consent_public(&self.org(org)?)?;
+        let signed = known.attach(org, signature.trim(), key, batch.now)?;
+        self.settle_consent(batch, org, signed)
+    }
+
+    fn sign_and_send(&mut self, batch: &mut Batch<'_>, org: &OrgName, negotiation: Negotiation) -> Step<Value> {
+        let row = self.org(org)?;
+        let Some(key) = held_key(&row)? else {
+            // The organisation keeps its key: the document waits here for `consent sign`.
+            return self.settle_consent(batch, org, negotiation);
+        };
+        let jws = consent::sign(&negotiation.latest().document, &key);
+        let signed = negotiation.attach(org, &jws, *key.public(), batch.now)?;
+        self.settle_consent(batch, org, signed)
+    }
+
+    /// Keeps a negotiation and sends its newest version to the other cell once this side has signed it.
+    fn settle_consent(&mut self, batch: &mut Batch<'_>, org: &OrgName, negotiation: Negotiation) -> Step<Value> {
+        let latest = negotiation.latest();
+        let clauses = latest.document.clauses();
+        if latest.signatures.contains_key(org)
+            && let Some(other) = latest.document.other_party(org)
+        {
+            let what = What::Consent { consent: clauses.consent_id, version: clauses.version };
+            self.queue(batch, &other.cell.clone(), what)?;
+        }
+        self.audit(batch, "consent", org.as_str(), &clauses.consent_id.to_string(), latest.document.digest().bytes())?;
+        let shown = negotiation.to_json(batch.now);
+        self.keep_consent(batch, negotiation)?;
+        Ok(shown)
+    }
+
+    fn keep_consent(&mut self, batch: &mut Batch<'_>, negotiation: Negotiation) -> Step<()> {
+        let id = negotiation.consent_id();
+        let active =
+            negotiation.agreed().next_back().is_some_and(|c| negotiation.status(c, batch.now) == Status::Active);
+        batch.put(&CONSENTS, &id, &negotiation)?;
+        self.change_facts(batch, |facts| {
+            facts.consents.insert(id, negotiation);
+        });
+        if active {
+            self.catch_up(batch, id)?;
+        }
+        Ok(())
+    }
+
+    /// What a peer's cell sent: an offer, a counter or an acceptance.
+    pub(super) fn take_consent(&mut self, batch: &mut Batch<'_>, peer: &CellId, consent: &Json) -> Step<()> {
+        let consent = Consent::read(&consent.value()).map_err(|why| why.refusal("/consent"))?;
+        let clauses = consent.document.clauses();
+        let id = clauses.consent_id;
+        let theirs = clauses.parties.iter().find(|party| party.cell == *peer);
+        let from = theirs.ok_or_else(|| not_a_party_cell(peer))?.organisation.clone();
+        for party in &clauses.parties {
+            self.home_facts(party, peer)?.check(&consent.document)?;
+        }
+        let digest = consent.document.digest();
+        let received = Negotiation::receive(self.facts.consents.get(&id), consent, &from, batch.now)?;
+        if self.facts.consents.get(&id) == Some(&received) {
+            return Ok(());
+        }
+        self.audit(batch, "consent", from.as_str(), &id.to_string(), digest.bytes())?;
+        self.keep_consent(batch, received)
+    }
+
+    /// What this cell knows of where a party is at home: its own organisations, or the peer's as configured.
+    fn home_facts(&self, party: &Party, peer: &CellId) -> Step<Home> {
+        let settings = &self.shared.settings;
+        let organisation = party.organisation.clone();
+        if let Some(org) = self.facts.orgs.get(&organisation) {
+            return Ok(Home {
+                organisation,
+                cell: settings.cell.clone(),
+                region: settings.region.clone(),
+                zone: zone(&settings.zone)?,
+                kid: Some(consent_public(org)?.thumbprint()),
+            });
+        }
+        let place = settings.place_of(&self.facts, peer).ok_or_else(|| not_a_party_cell(peer))?;
+        Ok(Home { organisation, cell: peer.clone(), region: place.0, zone: zone(&place.1)?, kid: None })
+    }
+
+    /// `consent revoke`: ends it here before the command returns, and tells the other cell.
+    pub(super) fn consent_revoke(
+        &mut self,
+        batch: &mut Batch<'_>,
+        id: ConsentId,
+        org: &OrgName,
+        reason: Option<String>,
+    ) -> Step<Value> {
+        let known = self.negotiation(id)?;
+        let row = self.org(org)?;
+        let statement = Revocation {
+            consent_id: id,
+            version: known.latest().document.clauses().version,
+            organisation: org.clone(),
+            reason,
+            at: batch.now,
+        };
+        // An organisation that keeps its key to itself revokes through its cell: nobody is to wait for a key.
+        let jws = match held_key(&row)? {
+            Some(key) => statement.sign(&key),
+            None => statement.sign(&self.shared.signer.key),
+        };
+        let revoked = known.revoke(Revoked::of(&statement, jws.clone()))?;
+        let peer = known.latest().document.other_party(org).ok_or_else(|| not_a_party(org))?.cell.clone();
+        self.queue(batch, &peer, What::Revocation { consent: id, statement: jws })?;
+        self.end_consent(batch, org, &peer, &revoked)?;
+        Ok(revoked.to_json(batch.now))
+    }
+
+    /// The other side revoked.
+    pub(super) fn take_revocation(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        id: ConsentId,
+        jws: &str,
+    ) -> Step<()> {
+        let known = self.negotiation(id)?;
+        let shared = self.shared.clone();
+        let facts = self.facts.clone();
+        let parties = known.latest().document.clauses().parties.clone();
+        let keys: Vec<_> = known.agreed().chain([known.latest()]).flat_map(|c| c.keys.clone()).collect();
+        let statement = Revocation::verify(jws, |statement, kid| {
+            let party = parties.iter().find(|party| party.organisation == statement.organisation)?;
+            if party.cell != *peer {
+                return None;
+            }
+            let own =
+                keys.iter().find(|(of, key)| *of == statement.organisation && key.thumbprint().to_string() == kid);
+            own.map(|(_, key)| *key).or_else(|| facts.peer_key(peer, kid))
+        });
+        let statement = statement.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the revocation: {why}")))?;
+        if known.revoked().is_some() {
+            return Ok(());
+        }
+        let own = parties.iter().find(|party| party.cell == shared.settings.cell);
+        let own = own.ok_or_else(|| not_a_party_cell(&shared.settings.cell))?.organisation.clone();
+        let revoked = known.revoke(Revoked::of(&statement, jws.to_owned()))?;
+        self.end_consent(batch, &own, peer, &revoked)
+    }
+
+    /// Nothing of it is sent from here on: what is queued is dead, what is hosted here is escalated, what is a
+    /// member's copy shows so.
+    fn end_consent(&mut self, batch: &mut Batch<'_>, own: &OrgName, peer: &CellId, revoked: &Negotiation) -> Step<()> {
+        let id = revoked.consent_id();
+        let other = revoked.latest().document.other_party(own).map(|party| party.organisation.clone());
+        let at = revoked.revoked().map_or(batch.now, |revoked| revoked.at);
+        self.audit(batch, "consent", own.as_str(), &id.to_string(), b"revoked")?;
+        batch.put(&CONSENTS, &id, revoked)?;
+        let revoked = revoked.clone();
+        let version = revoked.latest().document.clauses().version;
+        self.change_facts(batch, |facts| {
+            facts.consents.insert(id, revoked);
+        });
+        let Some(other) = other else { return Ok(()) };
+        let sessions = self.sessions_between(batch, own, &other)?;
+        let detail = format!("consent {id} was revoked at {at}");
+        let refusal = Refusal::new(Code::ConsentRevoked, detail)
+            .with("consentId", json!(id))
+            .with("version", json!(version))
+            .with("revokedAt", json!(at));
+        let uncovered = self.uncovered(batch, &sessions, peer)?;
+        self.bury_session_frames(batch, peer, &uncovered, &refusal)?;
+        for session in uncovered {
+            let mut live = self.take_out(batch, session)?;
+            let hosted = live.kept.session.host == self.shared.settings.cell;
+            let open = !live.kept.session.state.is_final();
+            let step = if !open {
+                Ok(())
+            } else if hosted && live.kept.session.state != State::Escalated {
+                self.place_system(batch, &mut live, &SystemEvent::ConsentRevoked { consent: id })
+            } else if hosted {
+                Ok(())
+            } else {
+                live.kept.session.suspended = true;
+                self.tell(batch, &live, true, "escalated", json!({"reason": "consentRevoked", "consentId": id}))
+            };
+            self.put_changed(batch, live);
+            step?;
+        }
+        Ok(())
+    }
+
+    /// Sessions with participants of both organisations that are not ended.
+    fn sessions_between(&mut self, batch: &mut Batch<'_>, one: &OrgName, other: &OrgName) -> Step<BTreeSet<SessionId>> {
+        let mut between = BTreeSet::new();
+        for session in self.all_sessions(batch)? {
+            let live = self.take_out(batch, session)?;
+            let has = |org: &OrgName| {
+                live.kept.session.participants.iter().any(|p| p.home.organisation == *org && !p.dropped)
+            };
+            if has(one) && has(other) {
+                between.insert(session);
+            }
+            self.put_back(batch, live);
+        }
+        Ok(between)
+    }
+
+    /// Those of `sessions` for which no consent lets anything go to `peer` now.
+    fn uncovered(
+        &mut self,
+        batch: &mut Batch<'_>,
+        sessions: &BTreeSet<SessionId>,
+        peer: &CellId,
+    ) -> Step<BTreeSet<SessionId>> {
+        let mut uncovered = BTreeSet::new();
+        for session in sessions {
+            let live = self.take_out(batch, *session)?;
+            if self.own_passage(batch, &live, peer).is_err() {
+                uncovered.insert(*session);
+            }
+            self.put_back(batch, live);
+        }
+        Ok(uncovered)
+    }
+
+    /// A consent has come into force: sessions that waited for one go on, and what was missed is queued again.
+    fn catch_up(&mut self, batch: &mut Batch<'_>, id: ConsentId) -> Step<()> {
+        let parties = self.negotiation(id)?.latest().document.clauses().parties.clone();
+        let [one, other] = &parties;
+        for session in self.sessions_between(batch, &one.organisation, &other.organisation)? {
+            let mut live = self.take_out(batch, session)?;
+            let peer = if one.cell == self.shared.settings.cell { &other.cell } else { &one.cell };
+            let covered = self.own_passage(batch, &live, peer).is_ok();
+            if covered && live.kept.session.host == self.shared.settings.cell {
+                let known = live.kept.replicas.get(peer).copied().unwrap_or_default();
+                for sequence in known + 1..=live.kept.session.head.sequence {
+                    self.queue(batch, peer, What::Record { session, sequence })?;
+                }
+            } else if covered {
+                live.kept.session.suspended = false;
+            }
+            self.put_changed(batch, live);
+        }
+        Ok(())
+    }
+
+    /// A tightened policy suspends the consents beyond it, in the same commit.
+    pub(super) fn suspend_beyond_policy(&mut self, batch: &mut Batch<'_>, org: &OrgName) -> Step<()> {
+        let policy = self.org(org)?.policy;
+        let concerned: Vec<Negotiation> = self
+            .facts
+            .consents
+            .values()
+            .filter(|known| known.latest().document.party(org).is_some())
+            .cloned()
+            .collect();
+        for known in concerned {
+            let now = known.under(org, &policy);
+            if now != known {
+                self.audit(batch, "consent", org.as_str(), &known.consent_id().to_string(), b"policy")?;
+                self.keep_consent(batch, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one peer that says the organisation is at home in it.
+    fn home_of_peer_org(&self, org: &OrgName) -> Step<CellId> {
+        let claims = self.facts.peers.iter().filter(|(_, row)| row.organisations.contains_key(org));
+        let cells: Vec<&CellId> = claims.map(|(cell, _)| cell).collect();
+        match cells.as_slice() {
+            [cell] => Ok((*cell).clone()),
+            [] => Err(unknown_org(org).into()),
+            several => {
+                let detail = format!("{org} is claimed by several peers ({several:?}); it can be at home in one only");
+                Err(Refusal::new(Code::PolicyViolation, detail).into())
+            }
+        }
+    }
+
+    /// What a peer says of the organisations at home in it; an organisation of this cell is never the peer's.
+    pub(super) fn take_organisations(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        organisations: Vec<(OrgName, PublicKey)>,
+    ) -> Step<()> {
+        let mut row = self.facts.peers.get(peer).cloned().unwrap_or_default();
+        let told = organisations.into_iter().filter(|(org, _)| !self.facts.orgs.contains_key(org)).collect();
+        if row.organisations == told {
+            return Ok(());
+        }
+        row.organisations = told;
+        batch.put(&PEERS, peer, &row)?;
+        self.change_facts(batch, |facts| {
+            facts.peers.insert(peer.clone(), row);
+        });
+        Ok(())
+    }
+
+    fn within_policy(&self, org: &OrgName, document: &Document) -> Step<()> {
+        Ok(negotiation::check_policy(document, org, &self.org(org)?.policy)?)
+    }
+
+    fn negotiation(&self, id: ConsentId) -> Step<Negotiation> {
+        let known = self.facts.consents.get(&id).cloned();
+        known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no consent {id}; see `consent list`")).into())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a document is all of these")]
+    fn document(
+        &self,
+        now: Timestamp,
+        org: &OrgName,
+        terms: &ConsentTerms,
+        peer: &CellId,
+        consent_id: ConsentId,
+        version: u64,
+        previous: Option<Digest>,
+    ) -> Step<Document> {
+        let settings = &self.shared.settings;
+        let row = self.org(org)?;
+        let place = settings.place_of(&self.facts, peer).ok_or_else(|| {
+            let detail = format!("no peer {peer}; `peer add` names it");
+            Refusal::new(Code::PeerUnreachable, detail).with("cell", json!(peer))
+        })?;
+        let own = Party {
+            organisation: org.clone(),
+            cell: settings.cell.clone(),
+            region: settings.region.clone(),
+            zone: zone(&settings.zone)?,
+            kid: consent_public(&row)?.thumbprint(),
+        };
+        let known = self.facts.peers.get(peer).and_then(|row| row.organisations.get(&terms.peer_org));
+        let kid = known.ok_or_else(|| unknown_org(&terms.peer_org))?.thumbprint();
+        let other = Party {
+            organisation: terms.peer_org.clone(),
+            cell: peer.clone(),
+            region: place.0,
+            zone: zone(&place.1)?,
+            kid,
+        };
+        let mut directions = Vec::new();
+        if terms.outward {
+            directions.push(Direction { from: org.clone(), to: terms.peer_org.clone() });
+        }
+        if terms.inward {
+            directions.push(Direction { from: terms.peer_org.clone(), to: org.clone() });
+        }
+        let classes: Result<ClassSet, _> = terms.classes.iter().map(|name| name.parse()).collect();
+        let clauses = Clauses {
+            consent_id,
+            version,
+            previous,
+            parties: [own, other],
+            directions,
+            classes: classes.map_err(|bad| Refusal::invalid("/classes", format!("{bad}")))?,
+            purposes: terms.purposes.clone(),
+            agents: terms.agents.clone(),
+            retention: terms.retention,
+            transfer_basis: terms.basis.clone(),
+            not_before: terms.not_before.unwrap_or(now),
+            not_after: terms.not_after,
+        };
+        Ok(Document::of(clauses).map_err(|why| why.refusal("/document"))?)
+    }
+}
+
+fn unknown_org(org: &OrgName) -> Refusal {
+    let detail = format!("no peer has said that {org} is at home in it; see `peer list`, or ask its operator");
+    Refusal::new(Code::NotFound, detail).at("/peerOrg")
+}
+
+fn not_a_party(org: &OrgName) -> Refusal {
+    Refusal::new(Code::NotFound, format!("{org} is not a party of this consent"))
+}
+
+fn not_a_party_cell(cell: &CellId) -> Refusal {
+    Refusal::new(Code::Unauthorized, format!("no party of this consent is at home in {cell}"))
+}

@@ -1,0 +1,268 @@
+//! The writer's value: takes a batch of commands at one moment, decides each, writes all in one commit.
+//!
+//! Time and entropy are given to it, so the same code runs under a simulation. A refused command leaves nothing; a
+//! fault leaves the engine unusable, since what became durable is not known (docs/spec/federation.md section 6, 7).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::command::{Command, Outcome};
+use super::effects::Effects;
+use super::live::Live;
+use super::shared::{Common, Facts};
+use super::stop::{Step, Stop};
+use super::tables::{self, Tag};
+use crate::crypto::digest::Digest;
+use crate::crypto::entropy::{self, Entropy};
+use crate::protocol::ids::{AgentId, CellId, MessageId, SessionId};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::time::{Span, Timestamp};
+use crate::store::{Fault, Key, Order, Store, Table, View as _, Write};
+
+/// A spent proof is remembered until this long after its `iat` (docs/spec/details.md section 1).
+pub const REMEMBER_PROOF: Span = Span::seconds(150);
+/// Sessions kept in memory; more are read again from the store.
+const LIVE_SESSIONS: usize = 4096;
+/// Spent proofs are forgotten this often.
+const FORGET_EVERY: Span = Span::seconds(10);
+/// Spent proofs forgotten in one commit, at most.
+const FORGET_AT_ONCE: usize = 4096;
+
+/// The next free number of each growing table.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub log: u64,
+    pub dead: u64,
+    pub exports: u64,
+    pub imports: u64,
+    pub audit: u64,
+    pub outbox: HashMap<CellId, u64>,
+    pub acked: HashMap<CellId, u64>,
+    pub feed: HashMap<Tag, u64>,
+}
+
+/// The engine.
+pub struct Engine {
+    pub(super) shared: Common,
+    pub(super) entropy: Box<dyn Entropy>,
+    pub(super) live: HashMap<SessionId, Live>,
+    pub(super) next: Counters,
+    pub(super) due: BTreeSet<(Timestamp, SessionId)>,
+    pub(super) facts: Arc<Facts>,
+    /// Agents registered or rotated in this batch: old thumbprint, new thumbprint.
+    pub(super) directory_changes: Vec<DirectoryChange>,
+    /// Sessions whose newest record is to be receipted to their host in this batch.
+    pub(super) receipts_due: BTreeSet<SessionId>,
+    /// When spent proofs were last forgotten.
+    pub(super) forgot_at: Timestamp,
+}
+
+/// A key that ends and a key that begins to name an agent.
+pub(super) type DirectoryChange = (Option<Digest>, Option<(Digest, AgentId)>);
+
+/// One commit in the making.
+pub(super) struct Batch<'s> {
+    pub txn: Write<'s>,
+    pub now: Timestamp,
+    pub effects: Effects,
+    pub dirty: BTreeSet<SessionId>,
+    pub facts_changed: bool,
+    pub wrote: bool,
+}
+
+impl Engine {
+    /// Decides `commands` at `now` and makes their consequences durable in one commit; outcomes in their order.
+    ///
+    /// # Errors
+    /// A fault of the store or vault: nothing may be acknowledged, and the engine must not be used again.
+    pub fn commit(
+        &mut self,
+        store: &mut Store,
+        now: Timestamp,
+        commands: Vec<Command>,
+    ) -> Result<(Vec<Outcome>, Effects), Fault> {
+        let mut batch = Batch {
+            txn: store.write()?,
+            now,
+            effects: Effects::default(),
+            dirty: BTreeSet::new(),
+            facts_changed: false,
+            wrote: false,
+        };
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            outcomes.push(self.decide(&mut batch, command)?);
+        }
+        self.finish(batch).map(|effects| (outcomes, effects))
+    }
+
+    fn decide(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<Outcome, Fault> {
+        Ok(match command {
+            Command::Register(registration) => Outcome::Registered(refusable(self.register(batch, *registration))?),
+            Command::Invite(invitation) => Outcome::Message(refusable(self.invite(batch, *invitation))?),
+            Command::Submit(submission) => Outcome::Message(refusable(self.submit(batch, *submission))?),
+            Command::Operate(operation) => Outcome::Operated(refusable(self.operate(batch, *operation))?),
+            Command::Inbound(peer, stream, frames) => Outcome::Inbound(self.take(batch, &peer, stream, frames)?),
+            Command::Acked(peer, upto) => {
+                self.acked(batch, &peer, upto)?;
+                Outcome::Done
+            }
+            Command::Dead(peer, number, refusal) => {
+                self.bury(batch, &peer, number, refusal)?;
+                Outcome::Done
+            }
+            Command::LinkUp(peer, said) => {
+                self.link_up(batch, peer, said)?;
+                Outcome::Done
+            }
+            Command::EraseNow(request) => Outcome::Operated(refusable(self.erase_now(batch, request))?),
+            Command::Tick => {
+                self.tick(batch)?;
+                Outcome::Done
+            }
+        })
+    }
+
+    fn finish(&mut self, mut batch: Batch) -> Result<Effects, Fault> {
+        for id in std::mem::take(&mut batch.dirty) {
+            self.keep(&mut batch, id)?;
+        }
+        if !batch.wrote {
+            return Ok(batch.effects);
+        }
+        self.shared.vault.sync()?;
+        batch.txn.commit()?;
+        if batch.facts_changed {
+            self.shared.facts.store(Arc::clone(&self.facts));
+        }
+        self.publish_directory();
+        if self.live.len() > LIVE_SESSIONS {
+            self.live.clear();
+        }
+        Ok(batch.effects)
+    }
+
+    fn publish_directory(&mut self) {
+        if self.directory_changes.is_empty() {
+            return;
+        }
+        let mut directory = self.shared.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (old, new) in self.directory_changes.drain(..) {
+            if let Some(old) = old {
+                directory.remove(&old);
+            }
+            if let Some((thumbprint, agent)) = new {
+                directory.insert(thumbprint, agent);
+            }
+        }
+    }
+
+    /// The earliest moment at which [`Command::Tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Whether something is to be done that no deadline names.
+    #[must_use]
+    pub fn wants_tick(&self, now: Timestamp) -> bool {
+        now - self.forgot_at >= FORGET_EVERY
+    }
+
+    /// A fresh UUID v7 of this moment.
+    pub(super) fn uuid7(&mut self, now: Timestamp) -> uuid::Uuid {
+        let millis = u64::try_from(now.0).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &entropy::draw(&mut *self.entropy)).into_uuid()
+    }
+
+    /// A fresh message id of this moment.
+    pub(super) fn message_id(&mut self, now: Timestamp) -> MessageId {
+        MessageId(self.uuid7(now))
+    }
+
+    /// A fresh UUID v4.
+    pub(super) fn uuid4(&mut self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes(entropy::draw(&mut *self.entropy)).into_uuid()
+    }
+
+    /// Spends a proof durably; `false` if it was spent before.
+    pub(super) fn spend(&self, batch: &mut Batch<'_>, spent: super::request::Spent) -> Result<bool, Fault> {
+        let until = spent.issued_at + REMEMBER_PROOF;
+        if !self.shared.spend(spent.key, until, batch.now) {
+            return Ok(false);
+        }
+        batch.put(&tables::SPENT, &(until.0.cast_unsigned(), spent.key), &())?;
+        Ok(true)
+    }
+
+    /// Forgets proofs whose time has passed.
+    pub(super) fn forget_proofs(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        if batch.now - self.forgot_at < FORGET_EVERY {
+            return Ok(());
+        }
+        self.forgot_at = batch.now;
+        let end = (batch.now.0.cast_unsigned(), Digest::default());
+        for (key, ()) in batch.txn.range(&tables::SPENT, ..end, Order::Forward, FORGET_AT_ONCE)? {
+            batch.remove(&tables::SPENT, &key);
+        }
+        Ok(())
+    }
+
+    /// Changes the facts for this batch; readers see them after the commit.
+    pub(super) fn change_facts(&mut self, batch: &mut Batch<'_>, change: impl FnOnce(&mut Facts)) {
+        change(Arc::make_mut(&mut self.facts));
+        batch.facts_changed = true;
+    }
+
+    /// Appends to the audit log, in the commit of the act itself.
+    pub(super) fn audit(
+        &mut self,
+        batch: &mut Batch<'_>,
+        kind: &str,
+        actor: &str,
+        subject: &str,
+        what: &[u8],
+    ) -> Result<(), Fault> {
+        let entry = tables::Audited {
+            at: batch.now,
+            kind: kind.to_owned(),
+            actor: actor.to_owned(),
+            subject: subject.to_owned(),
+            digest: Digest::of(&[what]),
+        };
+        batch.put(&tables::AUDIT, &self.next.audit, &entry)?;
+        self.next.audit += 1;
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    /// Puts a row and remembers that there is something to commit.
+    pub fn put<K: Key, V: Serialize + DeserializeOwned>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+        value: &V,
+    ) -> Result<(), Fault> {
+        self.wrote = true;
+        self.txn.put(table, key, value)
+    }
+
+    /// Removes a row.
+    pub fn remove<K: Key, V: Serialize + DeserializeOwned>(&mut self, table: &Table<K, V>, key: &K) {
+        self.wrote = true;
+        self.txn.remove(table, key);
+    }
+}
+
+/// Splits a step's end: a refusal is an answer, a fault stops the engine.
+fn refusable<T>(step: Step<T>) -> Result<Result<T, Refusal>, Fault> {
+    match step {
+        Ok(value) => Ok(Ok(value)),
+        Err(Stop::Refused(refusal)) => Ok(Err(*refusal)),
+        Err(Stop::Fault(fault)) => Err(fault),
+    }
+}

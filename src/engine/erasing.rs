@@ -1,0 +1,506 @@
+//! Forgetting: an erasure destroys secrets and never touches a chain.
+//!
+//! Order of work: the intent is committed; then the slot is destroyed and read back; then what it made unreadable is
+//! dropped from the rows, the peers that imported are ordered to do the same, and a certificate is signed, in one
+//! commit. Each step may be repeated, so a crash between them is finished at the next start.
+//! Source: docs/spec/federation.md section 4, docs/spec/details.md section 10.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::core::{Batch, Engine};
+use super::operation::ErasureScope;
+use super::scopes;
+use super::stop::Step;
+use super::tables::{
+    self, AGENTS, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
+};
+use super::view::View;
+use crate::crypto::digest::Digest;
+use crate::crypto::jws::Kind;
+use crate::protocol::ids::{CellId, OrgName, SessionId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::time::Timestamp;
+use crate::store::{Fault, Order as Sorted, View as Rows};
+use crate::vault::{Scope, Tag};
+use crate::wire::frame::{Item, Order};
+
+/// What one erasure found and did.
+#[derive(Debug, Default)]
+struct Done {
+    parts: u64,
+    boxes: u64,
+    slots: Vec<Digest>,
+    heads: BTreeMap<SessionId, Digest>,
+}
+
+impl Engine {
+    /// `erase`, first step: the intent. What follows is [`Engine::erase_now`], in a commit of its own.
+    pub(super) fn erase_intent(
+        &mut self,
+        batch: &mut Batch<'_>,
+        organisation: &OrgName,
+        scope: &ErasureScope,
+        ground: &str,
+    ) -> Step<Uuid> {
+        self.org(organisation)?;
+        let tag = self.erasure_tag(organisation, scope)?;
+        let request = self.uuid7(batch.now);
+        let erasure = Erasure {
+            organisation: organisation.clone(),
+            scope: Some(scope.clone()),
+            kind: kind(scope).to_owned(),
+            ordered: None,
+            tag,
+            ground: ground.to_owned(),
+            requested_at: batch.now,
+            certificate: None,
+            recipients: BTreeMap::new(),
+        };
+        batch.put(&ERASURES, request.as_bytes(), &erasure)?;
+        self.audit(batch, "erasure", organisation.as_str(), &tag.to_string(), ground.as_bytes())?;
+        Ok(request)
+    }
+
+    fn erasure_tag(&self, organisation: &OrgName, scope: &ErasureScope) -> Step<Tag> {
+        let scope = match scope {
+            ErasureScope::Session(session) => Scope::Session(*session, organisation.clone()),
+            ErasureScope::Subject(subject) => Scope::Subject(organisation.clone(), subject.clone()),
+            ErasureScope::Agent(agent) if agent.organisation() == *organisation => Scope::Agent(agent.clone()),
+            ErasureScope::Agent(agent) => {
+                let detail = format!("{agent} is not an agent of {organisation}");
+                return Err(Refusal::new(Code::NotFound, detail).into());
+            }
+            ErasureScope::Message(..) | ErasureScope::Organisation => {
+                let detail = "erasing one message or a whole organisation is not built yet; a session, a data subject \
+                              or an agent can be erased";
+                return Err(Refusal::new(Code::ValidationFailed, detail).into());
+            }
+        };
+        Ok(self.shared.tags.scope(&scope))
+    }
+
+    /// Second step: destroys, drops, orders, certifies. Repeating it changes nothing more.
+    pub(super) fn erase_now(&mut self, batch: &mut Batch<'_>, request: Uuid) -> Step<Value> {
+        let mut erasure = self.erasure(batch, request)?;
+        let Some(scope) = erasure.scope.clone() else { return self.erasure_shown(request, &erasure) };
+        let organisation = erasure.organisation.clone();
+        let places = self.places_of(batch, &organisation, &scope)?;
+        let items = self.items(batch, &organisation, &scope, &places)?;
+        let recipients = self.recipients(batch, &organisation, &items)?;
+        let done = self.destroy(batch, &[erasure.tag], &places)?;
+        if let ErasureScope::Agent(agent) = &scope {
+            self.forget_agent(batch, agent)?;
+        }
+        for cell in &recipients {
+            let order = Order {
+                request,
+                organisation: organisation.clone(),
+                tag: Digest(erasure.tag.0),
+                kind: erasure.kind.clone(),
+                ground: erasure.ground.clone(),
+                requested_at: erasure.requested_at,
+                items: items.iter().filter(|(_, cells)| cells.contains(cell)).map(|(item, _)| item.clone()).collect(),
+            };
+            self.queue(batch, cell, What::Erase(order))?;
+            erasure.recipients.insert(cell.clone(), None);
+        }
+        // From here on nothing here names whom it was about.
+        erasure.scope = None;
+        self.certify(batch, request, &mut erasure, &done)?;
+        self.erasure_shown(request, &erasure)
+    }
+
+    /// Requests whose work a crash cut off: finished at the next start.
+    pub(super) fn unfinished_erasures(&self, rows: &impl Rows) -> Result<Vec<Uuid>, Fault> {
+        let all = rows.range(&ERASURES, .., Sorted::Forward, usize::MAX)?;
+        let open = all.into_iter().filter(|(_, erasure)| erasure.certificate.is_none());
+        Ok(open.map(|(id, _)| Uuid::from_bytes(id)).collect())
+    }
+
+    fn erasure(&self, batch: &Batch<'_>, request: Uuid) -> Step<Erasure> {
+        let found = batch.txn.get(&ERASURES, request.as_bytes())?;
+        found.ok_or_else(|| Refusal::new(Code::NotFound, format!("no request {request}; see `erase status`")).into())
+    }
+
+    /// The records concerned, by session.
+    fn places_of(
+        &self,
+        batch: &Batch<'_>,
+        organisation: &OrgName,
+        scope: &ErasureScope,
+    ) -> Step<BTreeMap<SessionId, BTreeSet<u64>>> {
+        let mut places: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
+        match scope {
+            ErasureScope::Session(session) => {
+                let known = batch.txn.get(&tables::SESSIONS, session)?;
+                known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
+                places.insert(*session, self.sequences(batch, *session)?);
+            }
+            ErasureScope::Subject(subject) => {
+                let tag = self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject.clone()));
+                for ((_, session, sequence), _) in batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, usize::MAX)? {
+                    places.entry(session).or_default().insert(sequence);
+                }
+                if places.is_empty() && self.shared.vault.secret(tag)?.is_none() {
+                    let detail = "nothing of this data subject is kept here under that name for this organisation";
+                    return Err(Refusal::new(Code::NotFound, detail).at("/subject").into());
+                }
+            }
+            ErasureScope::Agent(agent) => {
+                let tag = self.shared.agent_tag(agent);
+                for (_, session) in batch.txn.under(&OPENED, &(tag,), Sorted::Forward, usize::MAX)? {
+                    places.insert(session, self.sequences(batch, session)?);
+                }
+            }
+            ErasureScope::Message(..) | ErasureScope::Organisation => {}
+        }
+        Ok(places)
+    }
+
+    fn sequences(&self, batch: &Batch<'_>, session: SessionId) -> Step<BTreeSet<u64>> {
+        let rows = batch.txn.under(&tables::PLACES, &(session,), Sorted::Forward, usize::MAX)?;
+        Ok(rows.into_iter().map(|((_, sequence), _)| sequence).collect())
+    }
+
+    /// What peers must erase, each with the cells it went to.
+    fn items(
+        &self,
+        batch: &Batch<'_>,
+        organisation: &OrgName,
+        scope: &ErasureScope,
+        places: &BTreeMap<SessionId, BTreeSet<u64>>,
+    ) -> Step<Vec<(Item, Vec<CellId>)>> {
+        let mut items = Vec::new();
+        for (session, sequences) in places {
+            let Some(cells) = batch.txn.get(&SENT_TO, &(*session, self.shared.org_tag(organisation)))? else {
+                continue;
+            };
+            let mut participant = None;
+            let mut parts = None;
+            match scope {
+                ErasureScope::Subject(subject) => {
+                    let tag = self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject.clone()));
+                    let mut named = Vec::new();
+                    for sequence in sequences {
+                        let names = batch.txn.get(&SUBJECTS, &(tag, *session, *sequence))?.unwrap_or_default();
+                        named.push((*sequence, names));
+                    }
+                    parts = Some(named);
+                }
+                ErasureScope::Agent(agent) => {
+                    let seat = batch.txn.get(&tables::SEATED, &(self.shared.agent_tag(agent), *session))?;
+                    participant = seat.map(|(participant, _)| participant);
+                }
+                ErasureScope::Session(_) | ErasureScope::Message(..) | ErasureScope::Organisation => {}
+            }
+            items.push((Item { session_id: *session, participant, parts }, cells));
+        }
+        Ok(items)
+    }
+
+    fn recipients(&self, _batch: &Batch<'_>, _org: &OrgName, items: &[(Item, Vec<CellId>)]) -> Step<BTreeSet<CellId>> {
+        Ok(items.iter().flat_map(|(_, cells)| cells.clone()).collect())
+    }
+
+    /// Destroys the secrets of `tags` and drops from `places` every copy that needed one of them.
+    fn destroy(
+        &mut self,
+        batch: &mut Batch<'_>,
+        tags: &[Tag],
+        places: &BTreeMap<SessionId, BTreeSet<u64>>,
+    ) -> Step<Done> {
+        let mut done = Done::default();
+        for tag in tags {
+            if let Some(destroyed) = self.shared.vault.destroy(*tag)? {
+                done.slots.push(destroyed.after);
+            }
+        }
+        for (session, sequences) in places {
+            self.scrub_session(batch, *session, sequences, tags, &mut done)?;
+        }
+        batch.wrote = true;
+        Ok(done)
+    }
+
+    fn scrub_session(
+        &mut self,
+        batch: &mut Batch<'_>,
+        session: SessionId,
+        sequences: &BTreeSet<u64>,
+        tags: &[Tag],
+        done: &mut Done,
+    ) -> Step<()> {
+        let live = self.take_out(batch, session)?;
+        done.heads.insert(session, live.kept.session.head.hash);
+        for sequence in sequences {
+            let view = View { shared: &self.shared, rows: &batch.txn };
+            let Some((place, mut row)) = view.logged(session, *sequence)? else { continue };
+            let erased = scrub(&mut row, tags, batch.now, done);
+            let Some(names) = erased else { continue };
+            batch.put(&tables::LOG, &place.log, &row)?;
+            let body = json!({"sequence": sequence, "parts": names});
+            self.tell_after(batch, &live, session, *sequence, true, "erased", body)?;
+        }
+        for ((_, participant), mut seat) in batch.txn.under(&SEATS, &(session,), Sorted::Forward, usize::MAX)? {
+            if drop_copies(&mut seat.sealed, tags) {
+                batch.put(&SEATS, &(session, participant), &seat)?;
+            }
+        }
+        for ((_, message), mut pending) in batch.txn.under(&PENDING, &(session,), Sorted::Forward, usize::MAX)? {
+            let mut changed = false;
+            let mut all = std::mem::take(&mut pending.parts);
+            for copies in all.values_mut().chain([&mut pending.boxed]) {
+                let before = copies.len();
+                copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
+                changed |= before != copies.len();
+            }
+            pending.parts = all;
+            if changed {
+                batch.put(&PENDING, &(session, message), &pending)?;
+            }
+        }
+        self.put_back(batch, live);
+        Ok(())
+    }
+
+    fn forget_agent(&mut self, batch: &mut Batch<'_>, agent: &crate::protocol::ids::AgentId) -> Step<()> {
+        let tag = self.shared.agent_tag(agent);
+        batch.remove(&AGENTS, &tag);
+        for (key, _) in batch.txn.under(&tables::FEED, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&tables::FEED, &key);
+        }
+        let known = self.shared.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let current: Vec<Digest> = known.iter().filter(|(_, known)| *known == agent).map(|(key, _)| *key).collect();
+        drop(known);
+        self.directory_changes.extend(current.into_iter().map(|key| (Some(key), None)));
+        batch.effects.agents.insert(tag);
+        Ok(())
+    }
+
+    /// Signs the certificate as things stand and keeps it.
+    fn certify(&mut self, batch: &mut Batch<'_>, request: Uuid, erasure: &mut Erasure, done: &Done) -> Step<()> {
+        let heads: Vec<Value> = done
+            .heads
+            .iter()
+            .map(|(session, head)| json!({"sessionId": session, "before": head, "after": head}))
+            .collect();
+        let mut slots: Vec<Digest> = done.slots.clone();
+        slots.sort();
+        let payload = json!({
+            "type": Kind::Erasure.payload_type(),
+            "certificateId": request,
+            "cell": self.shared.settings.cell,
+            "scope": {"kind": erasure.kind, "tag": erasure.tag.to_string()},
+            "ground": erasure.ground,
+            "requestedAt": erasure.requested_at,
+            "completedAt": batch.now,
+            "level": "logical",
+            "counts": {"parts": done.parts, "sessions": done.heads.len(), "boxes": done.boxes},
+            "slots": slots,
+            "media": {"kind": self.shared.media.0, "trusted": self.shared.media.1},
+            "retained": [{"what": "records, commitments, terms, receipts", "why": "business record and integrity, GDPR Art. 17(3)"}],
+            "deferred": [],
+            "recipients": recipients_shown(&erasure.recipients),
+            "heads": heads,
+        });
+        let jws = self.shared.sign(Kind::Erasure, &payload);
+        self.audit(batch, "erasure", erasure.organisation.as_str(), &erasure.tag.to_string(), jws.as_bytes())?;
+        erasure.certificate = Some(jws);
+        batch.put(&ERASURES, request.as_bytes(), erasure)?;
+        Ok(())
+    }
+
+    /// A peer's order: for what its own organisation's agents sent.
+    pub(super) fn take_order(&mut self, batch: &mut Batch<'_>, peer: &CellId, order: Order) -> Step<()> {
+        let request = order.request;
+        let home = self.facts.cell_of(&order.organisation);
+        if home.as_ref() != Some(peer) {
+            let detail =
+                format!("{} is not at home in {peer}: only its own cell orders its erasures", order.organisation);
+            return Err(Refusal::new(Code::Unauthorized, detail).into());
+        }
+        if let Some(known) = batch.txn.get(&ERASURES, request.as_bytes())?
+            && let Some(certificate) = known.certificate
+        {
+            self.queue(batch, peer, What::Erased { request, certificate })?;
+            return Ok(());
+        }
+        let mut erasure = Erasure {
+            organisation: order.organisation.clone(),
+            scope: None,
+            kind: order.kind.clone(),
+            ordered: Some(peer.clone()),
+            tag: Tag(order.tag.0),
+            ground: order.ground.clone(),
+            requested_at: order.requested_at,
+            certificate: None,
+            recipients: BTreeMap::new(),
+        };
+        let mut tags = BTreeSet::new();
+        let mut places: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
+        for item in &order.items {
+            self.ordered(batch, &order.organisation, item, &mut tags, &mut places)?;
+        }
+        let tags: Vec<Tag> = tags.into_iter().collect();
+        let done = self.destroy(batch, &tags, &places)?;
+        self.certify(batch, request, &mut erasure, &done)?;
+        let certificate = erasure.certificate.clone().unwrap_or_default();
+        self.queue(batch, peer, What::Erased { request, certificate }).map_err(Into::into)
+    }
+
+    /// The secrets and records that one item of an order means in this cell.
+    fn ordered(
+        &self,
+        batch: &Batch<'_>,
+        organisation: &OrgName,
+        item: &Item,
+        tags: &mut BTreeSet<Tag>,
+        places: &mut BTreeMap<SessionId, BTreeSet<u64>>,
+    ) -> Step<()> {
+        let session = item.session_id;
+        if batch.txn.get(&tables::SESSIONS, &session)?.is_none() {
+            return Ok(());
+        }
+        match (&item.parts, item.participant) {
+            (None, None) => {
+                tags.insert(self.shared.tags.scope(&Scope::Session(session, organisation.clone())));
+                places.insert(session, self.sequences(batch, session)?);
+            }
+            (None, Some(participant)) => {
+                let names = self.names(batch, session)?;
+                if let Some(agent) = names.get(&participant).filter(|agent| agent.organisation() == *organisation) {
+                    tags.insert(self.shared.tags.scope(&Scope::Agent(agent.clone())));
+                }
+                places.insert(session, self.sequences(batch, session)?);
+            }
+            (Some(parts), _) => {
+                let view = View { shared: &self.shared, rows: &batch.txn };
+                for (sequence, wanted) in parts {
+                    let Some((_, row)) = view.logged(session, *sequence)? else { continue };
+                    if row.sender_org.as_ref() != Some(organisation) {
+                        continue;
+                    }
+                    for name in wanted {
+                        let Some(PartRow::Sealed(copies)) = row.parts.get(name) else { continue };
+                        let place = scopes::place(session, row.record.message_id.bytes(), name);
+                        let opened = scopes::open_any::<Opened>(&self.shared, &place, copies)?;
+                        if let Some(subject) = opened.and_then(|opened| opened.subject) {
+                            tags.insert(self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject)));
+                        }
+                    }
+                    places.entry(session).or_default().insert(*sequence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer's answer to an order of this cell: kept, and the certificate signed again with it.
+    pub(super) fn take_certificate(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        request: Uuid,
+        certificate: String,
+    ) -> Step<()> {
+        let mut erasure = self.erasure(batch, request)?;
+        let payload = self.shared.verify(peer, Kind::Erasure, &certificate)?;
+        let about = payload.get("certificateId").and_then(Value::as_str) == Some(&request.to_string());
+        if !about || !erasure.recipients.contains_key(peer) {
+            return Err(Refusal::invalid("/certificate", "the answer to an order that was sent to this peer").into());
+        }
+        if erasure.recipients.get(peer) == Some(&Some(certificate.clone())) {
+            return Ok(());
+        }
+        erasure.recipients.insert(peer.clone(), Some(certificate));
+        let Some(own) = &erasure.certificate else { return Ok(()) };
+        let mut payload = self.shared.verify(&self.shared.settings.cell, Kind::Erasure, own)?;
+        if let Value::Object(payload) = &mut payload {
+            payload.insert("recipients".into(), recipients_shown(&erasure.recipients));
+        }
+        erasure.certificate = Some(self.shared.sign(Kind::Erasure, &payload));
+        self.audit(batch, "erasure", peer.as_str(), &erasure.tag.to_string(), b"certificate")?;
+        batch.put(&ERASURES, request.as_bytes(), &erasure)?;
+        batch.effects.erasures.insert(request);
+        Ok(())
+    }
+
+    fn erasure_shown(&self, request: Uuid, erasure: &Erasure) -> Step<Value> {
+        Ok(shown(request, erasure))
+    }
+}
+
+/// S12 of a request; before it is done its status alone.
+pub(super) fn shown(request: Uuid, erasure: &Erasure) -> Value {
+    let Some(jws) = &erasure.certificate else {
+        return json!({"requestId": request, "status": "pending", "heldBy": []});
+    };
+    let payload = jws.split('.').nth(1).and_then(crate::crypto::digest::from_base64url);
+    let payload: Value = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    json!({"requestId": request, "certificate": jws, "payload": payload})
+}
+
+/// Whether every peer has answered.
+pub(super) fn answered(erasure: &Erasure) -> bool {
+    erasure.recipients.values().all(Option::is_some)
+}
+
+fn recipients_shown(recipients: &BTreeMap<CellId, Option<String>>) -> Value {
+    let shown = recipients.iter().map(|(cell, certificate)| match certificate {
+        Some(certificate) => json!({"cell": cell, "status": "certified", "certificate": certificate}),
+        None => json!({"cell": cell, "status": "overdue"}),
+    });
+    Value::Array(shown.collect())
+}
+
+/// Drops from a record every copy that needed one of `tags`: the names of the parts that are erased with it (the box
+/// as `""` is not among them); `None` if it had none.
+fn scrub(row: &mut Logged, tags: &[Tag], now: Timestamp, done: &mut Done) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut changed = false;
+    for (name, part) in &mut row.parts {
+        let PartRow::Sealed(copies) = part else { continue };
+        let before = copies.len();
+        copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
+        if copies.len() == before {
+            continue;
+        }
+        changed = true;
+        done.parts += 1;
+        names.push(name.clone());
+        if copies.is_empty() {
+            *part = PartRow::Erased(now);
+        }
+    }
+    if drop_copies(&mut row.boxed, tags) {
+        changed = true;
+        done.boxes += 1;
+        row.profile = None;
+    }
+    changed.then_some(names)
+}
+
+/// Drops the copies that needed one of `tags`; `None` in place of an empty list.
+fn drop_copies(boxed: &mut Option<tables::Copies>, tags: &[Tag]) -> bool {
+    let Some(copies) = boxed else { return false };
+    let before = copies.len();
+    copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
+    let changed = copies.len() != before;
+    if copies.is_empty() {
+        *boxed = None;
+    }
+    changed
+}
+
+const fn kind(scope: &ErasureScope) -> &'static str {
+    match scope {
+        ErasureScope::Session(_) => "session",
+        ErasureScope::Message(..) => "part",
+        ErasureScope::Subject(_) => "subject",
+        ErasureScope::Agent(_) => "agent",
+        ErasureScope::Organisation => "organisation",
+    }
+}

@@ -1,0 +1,357 @@
+//! What a peer sends, checked before the writer sees it: who it is from, whom it acts for, every proof and commitment.
+//!
+//! The costly part (signatures) runs here, on any thread, over a snapshot; what depends on the session's state is
+//! judged by the writer. A frame that fails is refused by itself and blocks no other (docs/spec/federation.md 3).
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::border;
+use super::shared::Shared;
+use super::tables::SESSIONS;
+use super::view::unavailable;
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::envelope::Envelope;
+use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
+use crate::protocol::json::Json;
+use crate::protocol::performative::Performative;
+use crate::protocol::proof;
+use crate::protocol::receipt::Receipt;
+use crate::protocol::record::{Place, Record, Sender};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::residency::Zone;
+use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
+use crate::protocol::time::Timestamp;
+use crate::protocol::url::Target;
+use crate::store::View as _;
+use crate::wire::frame::{Body, Boxed, Frame, Order, PartFrame, Placed, Relied, Submit};
+
+/// A frame that passed every check that needs no state; the writer takes nothing else.
+#[derive(Debug)]
+pub struct Checked(pub(super) Passed);
+
+/// What passed.
+#[derive(Debug)]
+pub(super) enum Passed {
+    Submit {
+        submit: Box<Submit>,
+        envelope: Digest,
+        bytes: u64,
+    },
+    Record {
+        placed: Box<Placed>,
+        envelope: Digest,
+        bytes: u64,
+    },
+    Refused {
+        session: SessionId,
+        message: MessageId,
+        refusal: Refusal,
+    },
+    Receipt {
+        receipt: Receipt,
+        jws: String,
+    },
+    Want {
+        session: SessionId,
+        after: u64,
+    },
+    Organisations(Vec<(OrgName, PublicKey)>),
+    Consent(Json),
+    Revocation {
+        consent: ConsentId,
+        statement: String,
+    },
+    Erase(Order),
+    Erased {
+        request: Uuid,
+        certificate: String,
+    },
+    /// Refused for good; a submission's sender is told.
+    Bad {
+        refusal: Refusal,
+        submission: Option<(SessionId, MessageId)>,
+    },
+}
+
+impl Checked {
+    /// Checks one frame of `peer`.
+    pub fn of(shared: &Shared, peer: &CellId, bytes: &[u8], now: Timestamp) -> Self {
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(refusal) => return Self(Passed::Bad { refusal, submission: None }),
+        };
+        let submission = match &frame.body {
+            Body::Submit(submit) => Some((submit.session_id, submit.message_id)),
+            Body::Record(_)
+            | Body::Refused { .. }
+            | Body::Receipt { .. }
+            | Body::Want { .. }
+            | Body::Organisations(_)
+            | Body::Consent(_)
+            | Body::Revocation { .. }
+            | Body::Erase(_)
+            | Body::Erased { .. } => None,
+        };
+        let checker = Checker { shared, peer, now };
+        Self(checker.pass(frame).unwrap_or_else(|refusal| Passed::Bad { refusal, submission }))
+    }
+}
+
+struct Checker<'a> {
+    shared: &'a Shared,
+    peer: &'a CellId,
+    now: Timestamp,
+}
+
+impl Checker<'_> {
+    fn pass(&self, frame: Frame) -> Result<Passed, Refusal> {
+        let own = &self.shared.settings.cell;
+        if frame.from != *self.peer || frame.to != *own {
+            let detail = format!("a frame from {} to {} on the link of {} with {own}", frame.from, frame.to, self.peer);
+            return Err(Refusal::new(Code::Unauthorized, detail));
+        }
+        let acts_for = frame.on_behalf_of.as_ref();
+        match frame.body {
+            Body::Submit(submit) => self.submit(submit, acts_for),
+            Body::Record(placed) => self.record(placed, acts_for),
+            Body::Refused { session_id, message_id, refusal } => {
+                Ok(Passed::Refused { session: session_id, message: message_id, refusal })
+            }
+            Body::Receipt { session_id, receipt } => self.receipt(session_id, receipt),
+            Body::Want { session_id, after } => Ok(Passed::Want { session: session_id, after }),
+            Body::Organisations(organisations) => Ok(Passed::Organisations(organisations)),
+            Body::Consent(consent) => Ok(Passed::Consent(consent)),
+            Body::Revocation { consent_id, statement } => Ok(Passed::Revocation { consent: consent_id, statement }),
+            Body::Erase(order) => Ok(Passed::Erase(order)),
+            Body::Erased { request, certificate } => Ok(Passed::Erased { request, certificate }),
+        }
+    }
+
+    fn submit(&self, submit: Box<Submit>, acts_for: Option<&OrgName>) -> Result<Passed, Refusal> {
+        let organisation = submit.boxed.agent.organisation();
+        if acts_for != Some(&organisation) {
+            return Err(Refusal::new(Code::Unauthorized, "a submission acts for its sender's organisation alone"));
+        }
+        let place = Place { host: self.shared.settings.cell.clone(), epoch: 1, sequence: 1, timestamp: self.now };
+        let record = record_of(&submit, place);
+        let text = Envelope::of_record(&record);
+        let envelope = text.hash();
+        let bytes = weight(text.text(), &submit.parts);
+        self.proof(&submit.boxed, &record, envelope, self.peer)?;
+        let own = submit.crossings.iter().find(|crossing| crossing.cell == self.shared.settings.cell);
+        let relied = own.map(|crossing| crossing.relied.as_slice()).unwrap_or_default();
+        let purpose = self.purpose(submit.session_id)?;
+        self.parts(&submit.parts, relied, &purpose, &submit.boxed)?;
+        Ok(Passed::Submit { submit, envelope, bytes })
+    }
+
+    fn record(&self, placed: Box<Placed>, acts_for: Option<&OrgName>) -> Result<Passed, Refusal> {
+        let record = &placed.record;
+        if record.host != *self.peer {
+            let detail = format!("a record of host {} on the link of {}", record.host, self.peer);
+            return Err(Refusal::new(Code::Unauthorized, detail));
+        }
+        let named: Vec<&String> = record.parts.keys().collect();
+        if named != placed.parts.keys().collect::<Vec<_>>() {
+            return Err(Refusal::invalid("/parts", "exactly the parts whose commitments the record has"));
+        }
+        let text = Envelope::of_record(record);
+        let envelope = text.hash();
+        let bytes = weight(text.text(), &placed.parts);
+        match (&record.sender, &placed.boxed, &placed.system) {
+            (Sender::Cell(cell), None, Some(system)) if cell == self.peer => self.system(record, envelope, system)?,
+            (Sender::Participant(_), Some(boxed), None) => {
+                if acts_for != Some(&boxed.agent.organisation()) {
+                    return Err(Refusal::new(Code::Unauthorized, "a record acts for its sender's organisation"));
+                }
+                let home = self.home_of(&boxed.agent.organisation(), &placed)?;
+                self.proof(boxed, record, envelope, &home)?;
+                if !proof::admitted_in_time(boxed.admitted_at, record.timestamp) {
+                    return Err(Refusal::proof("iat", "admitted more than 60 s after the record's timestamp"));
+                }
+                let purpose = self.purpose_of(&placed)?;
+                self.parts(&placed.parts, &placed.relied, &purpose, boxed)?;
+            }
+            (Sender::Participant(_), None, None) => {}
+            (Sender::Cell(_) | Sender::Participant(_), _, _) => {
+                return Err(Refusal::invalid("/proof", "the sender's box, or the host's own proof in a system record"));
+            }
+        }
+        Ok(Passed::Record { placed, envelope, bytes })
+    }
+
+    /// The cell whose statement about the sender's key counts: its home, by the session's seats or the consents.
+    fn home_of(&self, organisation: &OrgName, placed: &Placed) -> Result<CellId, Refusal> {
+        let own = &self.shared.settings.cell;
+        if self.shared.is_home(organisation) {
+            return Ok(own.clone());
+        }
+        let facts = self.shared.facts.load();
+        let seated = || placed.seats.iter().find(|seat| seat.agent.organisation() == *organisation);
+        facts
+            .cell_of(organisation)
+            .or_else(|| seated().map(|seat| seat.cell.clone()))
+            .ok_or_else(|| Refusal::new(Code::ConsentMissing, format!("no consent of this cell names {organisation}")))
+    }
+
+    fn proof(&self, boxed: &Boxed, record: &Record, envelope: Digest, home: &CellId) -> Result<(), Refusal> {
+        let path = path(record.performative, record.session_id);
+        let facts = self.shared.facts.load();
+        let base = if *home == self.shared.settings.cell {
+            Some(self.shared.settings.public_url.clone())
+        } else {
+            facts.peers.get(home).and_then(|peer| peer.public_url.clone())
+        };
+        let target = match base {
+            Some(base) => Target::whole(&base, &path),
+            None => Target::path_end(&path),
+        };
+        let call =
+            proof::Call { htm: "POST", target: &target, at: boxed.admitted_at, ath: None, nonces: None, message: true };
+        let proven = proof::check(&boxed.proof, &call)?;
+        proven.covers(envelope)?;
+        let statement = KeyStatement::verify(&boxed.statement, |_, kid| self.shared.key_of(home, kid));
+        let statement =
+            statement.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the key statement of {home}: {why}")))?;
+        if statement.agent_id != boxed.agent || statement.jkt != proven.thumbprint() {
+            return Err(Refusal::new(Code::Unauthorized, "the key statement is about another agent or key"));
+        }
+        if !statement.covers(boxed.admitted_at) {
+            return Err(Refusal::new(Code::Unauthorized, "the key was not the agent's when the message was admitted"));
+        }
+        Ok(())
+    }
+
+    fn system(&self, record: &Record, envelope: Digest, jws: &str) -> Result<(), Refusal> {
+        let proof = SystemProof::verify(jws, |_, kid| self.shared.key_of(self.peer, kid));
+        let proof = proof.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the system proof: {why}")))?;
+        let expected = SystemProof { session_id: record.session_id, message_id: record.message_id, hash: envelope };
+        if proof == expected {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::HashMismatch, "the system proof covers another record"))
+    }
+
+    /// Every open part must open to its commitment, and its class must be covered by this cell's own copy of the
+    /// consent relied on, at this moment.
+    fn parts(
+        &self,
+        parts: &BTreeMap<String, PartFrame>,
+        relied: &[Relied],
+        purpose: &str,
+        boxed: &Boxed,
+    ) -> Result<(), Refusal> {
+        let from = boxed.agent.organisation();
+        if relied.is_empty() && !self.shared.is_home(&from) {
+            return Err(Refusal::new(
+                Code::ConsentMissing,
+                format!("no consent of {from} with an organisation of this cell is named"),
+            ));
+        }
+        let mut open = Vec::new();
+        for (name, part) in parts {
+            if let PartFrame::Open(part) = part {
+                if !part.opens() {
+                    return Err(Refusal::invalid(
+                        format!("/parts/{name}"),
+                        "a value and salt that open its commitment",
+                    ));
+                }
+                open.push(name);
+            }
+        }
+        let facts = self.shared.facts.load();
+        let settings = &self.shared.settings;
+        let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
+        let mut to: Vec<&OrgName> = relied.iter().map(|relied| &relied.to).collect();
+        to.dedup();
+        for to in to {
+            let agents = [boxed.agent.clone()];
+            border::may_have(&facts, (&settings.cell, &zone), (&from, to), purpose, &agents, &open, self.now)?;
+        }
+        Ok(())
+    }
+
+    fn purpose(&self, session: SessionId) -> Result<String, Refusal> {
+        let rows = self.shared.reader.snapshot().map_err(|fault| unavailable(&fault))?;
+        let kept = rows.get(&SESSIONS, &session).map_err(|fault| unavailable(&fault))?;
+        let kept = kept.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
+        Ok(kept.session.purpose)
+    }
+
+    fn purpose_of(&self, placed: &Placed) -> Result<String, Refusal> {
+        if placed.record.sequence > 1 {
+            return match self.purpose(placed.record.session_id) {
+                // Not here yet: its INVITE may stand before it in the same batch; the writer will know.
+                Err(refusal) if refusal.code == Code::NotFound => Ok("*".to_owned()),
+                other => other,
+            };
+        }
+        let terms = placed.record.terms.as_ref().map(Json::value).unwrap_or_default();
+        Ok(terms.get("purpose").and_then(|v| v.as_str()).unwrap_or_default().to_owned())
+    }
+
+    fn receipt(&self, session: SessionId, jws: String) -> Result<Passed, Refusal> {
+        let receipt = Receipt::verify(&jws, |claimed, kid| self.shared.key_of(&claimed.cell, kid));
+        let receipt = receipt.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the receipt: {why}")))?;
+        if receipt.session_id != session {
+            return Err(Refusal::invalid("/receipt", "a receipt of the session named beside it"));
+        }
+        Ok(Passed::Receipt { receipt, jws })
+    }
+}
+
+/// What both ledgers count of a message: its envelope and its open parts, as text.
+fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>) -> u64 {
+    let open = parts.values().map(|part| match part {
+        PartFrame::Open(part) => part.value.text().len(),
+        PartFrame::Withheld { .. } | PartFrame::Erased { .. } => 0,
+    });
+    u64::try_from(envelope.len() + open.sum::<usize>()).unwrap_or(u64::MAX)
+}
+
+/// The path that a message's proof names (docs/spec/details.md section 1).
+fn path(performative: Performative, session: SessionId) -> String {
+    let sessions = "/v1/asp/sessions";
+    match performative {
+        Performative::Invite => sessions.to_owned(),
+        Performative::Introduce | Performative::Decline => format!("{sessions}/{session}/answer"),
+        Performative::Rate => format!("{sessions}/{session}/ratings"),
+        Performative::Propose
+        | Performative::Accept
+        | Performative::Reject
+        | Performative::Counter
+        | Performative::Commit
+        | Performative::Fulfill
+        | Performative::Inform
+        | Performative::Query
+        | Performative::Clarify
+        | Performative::Delegate
+        | Performative::Escalate
+        | Performative::Withdraw
+        | Performative::Close
+        | Performative::System => format!("{sessions}/{session}/messages"),
+    }
+}
+
+/// The record that a submission becomes at `place`.
+pub(super) fn record_of(submit: &Submit, place: Place) -> Record {
+    Record {
+        session_id: submit.session_id,
+        host: place.host,
+        epoch: place.epoch,
+        sequence: place.sequence,
+        timestamp: place.timestamp,
+        sender: Sender::Participant(submit.sender),
+        performative: submit.performative,
+        reference_id: submit.reference_id,
+        seen: submit.seen,
+        terms: submit.terms.clone(),
+        message_id: submit.message_id,
+        parts: submit.parts.iter().map(|(name, part)| (name.clone(), part.commitment())).collect(),
+        proof_hash: crate::protocol::record::proof_hash(&submit.boxed.proof),
+    }
+}

@@ -1,0 +1,333 @@
+//! Frames as they are sent: built from the log at that moment, consent asked again.
+//!
+//! What may not go any more becomes a refusal, and the dispatch a dead letter. Runs on the link's thread over a
+//! snapshot. Source: docs/spec/federation.md section 2 ("when it is queued and again when it is sent").
+
+use std::collections::BTreeMap;
+
+use super::border::Passage;
+use super::registry::consent_public;
+use super::scopes;
+use super::sending::names;
+use super::shared::{Facts, Shared};
+use super::stop::bug;
+use super::tables::{Dispatch, Logged, OUTBOX, Opened, PENDING, PartRow, Pending, What};
+use super::view::View;
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
+use crate::protocol::json::Json;
+use crate::protocol::message::Part;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::{Participant, Session};
+use crate::protocol::time::Timestamp;
+use crate::store::{Fault, Order, Read, View as _};
+use crate::wire::frame::{Body, Boxed, Crossing, Frame, Opening, PartFrame, Placed, Profile, Seated, Submit};
+
+/// What a dispatch came to.
+#[derive(Debug)]
+pub enum Ready {
+    /// Bytes to send.
+    Frame(Vec<u8>),
+    /// It may not be sent: to the dead letters.
+    Dead(Refusal),
+}
+
+/// The frames for `peer` after number `after`, up to `max_bytes` (at least one).
+pub fn ready(
+    shared: &Shared,
+    peer: &CellId,
+    after: u64,
+    max_bytes: usize,
+    now: Timestamp,
+) -> Result<Vec<(u64, Ready)>, Fault> {
+    let rows = shared.reader.snapshot()?;
+    let builder = Builder { shared, rows: &rows, facts: &shared.facts.load_full(), peer, now };
+    let mut ready = Vec::new();
+    let mut bytes = 0;
+    for ((_, number), dispatch) in
+        rows.range(&OUTBOX, (peer.clone(), after.saturating_add(1))..(peer.clone(), u64::MAX), Order::Forward, 256)?
+    {
+        match builder.frame(&dispatch)? {
+            Ok(frame) => {
+                bytes += frame.len();
+                if bytes > max_bytes && !ready.is_empty() {
+                    break;
+                }
+                ready.push((number, Ready::Frame(frame)));
+            }
+            Err(refusal) => ready.push((number, Ready::Dead(refusal))),
+        }
+    }
+    Ok(ready)
+}
+
+struct Builder<'a> {
+    shared: &'a Shared,
+    rows: &'a Read,
+    facts: &'a Facts,
+    peer: &'a CellId,
+    now: Timestamp,
+}
+
+type Built = Result<Result<Vec<u8>, Refusal>, Fault>;
+
+impl Builder<'_> {
+    fn frame(&self, dispatch: &Dispatch) -> Built {
+        let body = match &dispatch.what {
+            What::Submit { session, message } => return self.submit(*session, *message),
+            What::Record { session, sequence } => return self.record(*session, *sequence),
+            What::Refused { session, message, refusal } => {
+                Body::Refused { session_id: *session, message_id: *message, refusal: refusal.clone() }
+            }
+            What::Receipt { session, receipt } => return self.receipt(*session, receipt),
+            What::Want { session, after } => Body::Want { session_id: *session, after: *after },
+            What::Organisations => Body::Organisations(self.organisations()?),
+            What::Consent { consent, version } => match self.consent(*consent, *version) {
+                Some(body) => body,
+                None => return Ok(Err(Refusal::new(Code::NotFound, "that version of the consent is not kept"))),
+            },
+            What::Revocation { consent, statement } => {
+                Body::Revocation { consent_id: *consent, statement: statement.clone() }
+            }
+            What::Erase(order) => Body::Erase(order.clone()),
+            What::Erased { request, certificate } => {
+                Body::Erased { request: *request, certificate: certificate.clone() }
+            }
+        };
+        Ok(self.encode(None, body))
+    }
+
+    fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Refusal> {
+        Frame { from: self.shared.settings.cell.clone(), to: self.peer.clone(), on_behalf_of, body }.encode()
+    }
+
+    /// The organisations at home here, with their consent keys.
+    fn organisations(&self) -> Result<Vec<(OrgName, PublicKey)>, Fault> {
+        self.facts.orgs.iter().map(|(name, org)| Ok((name.clone(), consent_public(org)?))).collect()
+    }
+
+    fn consent(&self, id: ConsentId, version: u64) -> Option<Body> {
+        let known = self.facts.consents.get(&id)?;
+        let versions = known.agreed().chain([known.latest()]);
+        let consent = versions.into_iter().find(|consent| consent.document.clauses().version == version)?;
+        Some(Body::Consent(Json::of(&consent.to_json(known.status(consent, self.now)))))
+    }
+
+    fn submit(&self, session: SessionId, message: MessageId) -> Built {
+        let gone = || Refusal::new(Code::ContentErased, "the message was erased before it was sent");
+        let Some(pending) = self.rows.get(&PENDING, &(session, message))? else { return Ok(Err(gone())) };
+        let place = scopes::place(session, message.bytes(), "");
+        let Some(boxed) = scopes::open_any::<Boxed>(self.shared, &place, &pending.boxed)? else {
+            return Ok(Err(gone()));
+        };
+        let mut crossings = Vec::new();
+        for queued in &pending.crossings {
+            // What was decided when it was queued may have been narrowed since.
+            match self.crossing(session, &pending.organisation, Some(pending.head.sender), &queued.cell, &pending)? {
+                Ok(crossing) => crossings.push(crossing),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let Some(own) = crossings.iter().find(|crossing| crossing.cell == *self.peer) else {
+            return Ok(Err(Refusal::new(Code::ConsentMissing, "no crossing to the host was decided")));
+        };
+        let mut parts = BTreeMap::new();
+        for (name, copies) in &pending.parts {
+            let commitment = pending.head.commitments.get(name).copied().unwrap_or_default();
+            let place = scopes::place(session, message.bytes(), name);
+            let opened = scopes::open_any::<Opened>(self.shared, &place, copies)?;
+            parts.insert(name.clone(), self.part(name, commitment, opened, own));
+        }
+        let submit = Submit {
+            session_id: session,
+            message_id: message,
+            sender: pending.head.sender,
+            performative: pending.head.performative,
+            reference_id: pending.head.reference_id,
+            seen: pending.head.seen,
+            terms: pending.head.terms,
+            parts,
+            salt: pending.salt,
+            boxed,
+            profile: pending.profile,
+            crossings,
+        };
+        Ok(self.encode(Some(pending.organisation), Body::Submit(Box::new(submit))))
+    }
+
+    fn part(&self, name: &str, commitment: Digest, opened: Option<Opened>, crossing: &Crossing) -> PartFrame {
+        match (crossing.withheld.get(name), opened) {
+            (Some((consent_id, version)), _) => {
+                PartFrame::Withheld { commitment, consent_id: *consent_id, version: *version }
+            }
+            (None, Some(opened)) => {
+                PartFrame::Open(Part { commitment, salt: opened.salt, value: opened.value, subject: opened.subject })
+            }
+            (None, None) => PartFrame::Erased { commitment, at: self.now },
+        }
+    }
+
+    fn crossing(
+        &self,
+        session: SessionId,
+        from: &OrgName,
+        sender: Option<crate::protocol::ids::ParticipantId>,
+        cell: &CellId,
+        pending: &Pending,
+    ) -> Result<Result<Crossing, Refusal>, Fault> {
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
+        let names = names(self.shared, self.rows, session)?;
+        let passage = Passage {
+            settings: &self.shared.settings,
+            facts: self.facts,
+            session: &kept.session,
+            names: &names,
+            from,
+            sender,
+            at: self.now,
+        };
+        Ok(passage.to(cell, &pending.head.commitments.keys().collect::<Vec<_>>()))
+    }
+
+    fn record(&self, session: SessionId, sequence: u64) -> Built {
+        let view = View { shared: self.shared, rows: self.rows };
+        let (Some(kept), Some((_, row))) = (view.kept(session)?, view.logged(session, sequence)?) else {
+            return Ok(Err(super::view::no_session()));
+        };
+        let names = names(self.shared, self.rows, session)?;
+        let inviter = kept.session.participants.first().map(|p| p.home.organisation.clone());
+        let Some(from) = row.sender_org.clone().or(inviter) else { return Ok(Err(super::view::no_session())) };
+        let relayed = row.crossings.iter().find(|crossing| crossing.cell == *self.peer);
+        let crossing = if self.facts.orgs.contains_key(&from) {
+            let passage = Passage {
+                settings: &self.shared.settings,
+                facts: self.facts,
+                session: &kept.session,
+                names: &names,
+                from: &from,
+                sender: row.record.sender.participant(),
+                at: self.now,
+            };
+            match passage.to(self.peer, &row.record.parts.keys().collect::<Vec<_>>()) {
+                Ok(crossing) => crossing,
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        } else if let Some(crossing) = relayed {
+            crossing.clone()
+        } else if self.came_from(&kept.session, &row) {
+            // Back to the cell it came from: its own data, no border is crossed by it.
+            Crossing { cell: self.peer.clone(), relied: Vec::new(), withheld: BTreeMap::new() }
+        } else {
+            return Ok(Err(Refusal::new(Code::ConsentMissing, "its sender's cell permitted no crossing to this peer")));
+        };
+        let placed = self.placed(&kept.session, &row, &names, crossing)?;
+        Ok(self.encode(row.sender_org, Body::Record(Box::new(placed))))
+    }
+
+    /// Whether the peer is the sender's own cell.
+    fn came_from(&self, session: &Session, row: &Logged) -> bool {
+        let sender = row.record.sender.participant();
+        session.participants.iter().any(|p| Some(p.id) == sender && p.home.cell == *self.peer)
+    }
+
+    fn placed(
+        &self,
+        session: &Session,
+        row: &Logged,
+        names: &super::border::Names,
+        crossing: Crossing,
+    ) -> Result<Placed, Fault> {
+        let record = &row.record;
+        let mut parts = BTreeMap::new();
+        for (name, commitment) in &record.parts {
+            let frame = match row.parts.get(name) {
+                Some(PartRow::Sealed(copies)) => {
+                    let place = scopes::place(record.session_id, record.message_id.bytes(), name);
+                    let opened = scopes::open_any::<Opened>(self.shared, &place, copies)?;
+                    self.part(name, *commitment, opened, &crossing)
+                }
+                Some(PartRow::Withheld(consent_id, version)) => {
+                    PartFrame::Withheld { commitment: *commitment, consent_id: *consent_id, version: *version }
+                }
+                Some(PartRow::Erased(at)) => PartFrame::Erased { commitment: *commitment, at: *at },
+                None => return Err(bug(format!("part {name} has no row"))),
+            };
+            parts.insert(name.clone(), frame);
+        }
+        let boxed = match &row.boxed {
+            Some(copies) => {
+                let place = scopes::place(record.session_id, record.message_id.bytes(), "");
+                scopes::open_any::<Boxed>(self.shared, &place, copies)?
+            }
+            None => None,
+        };
+        let first = record.sequence == 1;
+        let windows = session.windows;
+        let opening = first.then(|| Opening {
+            answer_within: windows.answer_within,
+            review_window: windows.review,
+            grace: windows.grace,
+            dispute_window: windows.dispute,
+        });
+        let called = |p: &&Participant| p.calling.as_ref().is_some_and(|calling| calling.message == record.message_id);
+        let named = session.participants.iter().filter(|p| (first && p.calling.is_none()) || called(p));
+        let seats = named.filter_map(|p| {
+            let agent = names.get(&p.id)?.clone();
+            Some(Seated { participant: p.id, agent, cell: p.home.cell.clone() })
+        });
+        Ok(Placed {
+            record: record.clone(),
+            previous: row.previous,
+            receipt: row.receipt.clone(),
+            boxed,
+            system: row.system.clone(),
+            parts,
+            relied: crossing.relied,
+            opening,
+            seats: seats.collect(),
+            profile: self.profile(session, names, row),
+        })
+    }
+
+    /// The profile without its trust where no consent covers class `trust`: the score then counts as 0.
+    fn profile(&self, session: &Session, names: &super::border::Names, row: &Logged) -> Option<Profile> {
+        let mut profile = row.profile.clone()?;
+        let from = row.sender_org.as_ref()?;
+        let passage = Passage {
+            settings: &self.shared.settings,
+            facts: self.facts,
+            session,
+            names,
+            from,
+            sender: row.record.sender.participant(),
+            at: self.now,
+        };
+        if !passage.trust_to(self.peer) {
+            profile.trust = None;
+        }
+        Some(profile)
+    }
+
+    fn receipt(&self, session: SessionId, receipt: &str) -> Built {
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
+        let names = names(self.shared, self.rows, session)?;
+        let home = kept.session.participants.iter().find(|p| p.home.cell == self.shared.settings.cell);
+        let Some(home) = home else { return Ok(Err(super::view::no_session())) };
+        let passage = Passage {
+            settings: &self.shared.settings,
+            facts: self.facts,
+            session: &kept.session,
+            names: &names,
+            from: &home.home.organisation,
+            sender: Some(home.id),
+            at: self.now,
+        };
+        if let Err(refusal) = passage.to(self.peer, &[]) {
+            return Ok(Err(refusal));
+        }
+        Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() }))
+    }
+}

@@ -1,0 +1,634 @@
+//! Agents' messages: an invitation opens a session here; a message gets its place here, or waits for its host.
+//!
+//! Source: docs/spec/federation.md section 3, docs/spec/details.md section 1 ("Order and retries") and section 9.
+
+use std::collections::BTreeMap;
+
+use super::border::{Names, Passage, orgs_in};
+use super::command::Taken;
+use super::core::{Batch, Engine};
+use super::effects::Settled;
+use super::live::{Live, Past};
+use super::placing::{Arriving, head_of};
+use super::registry;
+use super::request::{Invitation, Submission};
+use super::scopes::{self, Owned};
+use super::stop::Step;
+use super::tables::{self, Crossed, EXPORTS, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, SENT_TO, What};
+use super::trust;
+use super::view::{View, no_session};
+use crate::crypto::digest::Digest;
+use crate::protocol::chain;
+use crate::protocol::class::DataClass;
+use crate::protocol::envelope::Envelope;
+use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, ParticipantId, SessionId};
+use crate::protocol::performative::Performative;
+use crate::protocol::proof::Signed;
+use crate::protocol::record::{Place, Record};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::{
+    Act, Changes, Event as SessionEvent, Facts, Head, Home, Opening, Seated as Participating, Session, State, Windows,
+};
+use crate::protocol::terms::Body;
+use crate::protocol::time::{Span, Timestamp};
+use crate::store::{Fault, Order, View as Rows};
+use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
+
+impl Engine {
+    /// Opens a session: its INVITE is record 1, durable here whether or not the invitees' cells can be reached.
+    pub(super) fn invite(&mut self, batch: &mut Batch<'_>, invitation: Invitation) -> Step<Taken> {
+        let Invitation { submission, invitees, answer_within } = invitation;
+        let message = submission.signed.message();
+        let id = message.session_id;
+        if batch.txn.get(&tables::SESSIONS, &id)?.is_some() || self.live.contains_key(&id) {
+            return self.invited_before(batch, &submission);
+        }
+        self.spend_or_refuse(batch, &submission)?;
+        let inviter = submission.caller.agent.clone();
+        let mut seats = vec![Seated {
+            participant: message.sender,
+            agent: inviter.clone(),
+            cell: self.shared.settings.cell.clone(),
+        }];
+        for agent in &invitees {
+            let cell = self.home_of(batch, &inviter.organisation(), agent)?;
+            seats.push(Seated { participant: ParticipantId(self.uuid4()), agent: agent.clone(), cell });
+        }
+        let place = Place { host: self.shared.settings.cell.clone(), epoch: 1, sequence: 1, timestamp: batch.now };
+        let record = Record::of(message, submission.signed.proof(), place);
+        let hash = chain::hash(&record.canonical(), None);
+        let session = self.open_session(batch, &submission, &seats, answer_within, head_of(&record, hash))?;
+        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: batch.now, due: None };
+        let mut live = Live::new(kept);
+        let names = seats.iter().map(|seat| (seat.participant, seat.agent.clone())).collect();
+        let crossings = self.crossings(batch, &live, &names, &inviter.organisation(), &submission.signed)?;
+        let profile = self.profile_of(batch, &inviter)?;
+        let boxed = self.boxed(batch, &inviter, &submission.signed)?;
+        let mut arriving = arriving(record, hash, chain::ZERO, &submission.signed, boxed, crossings, Some(profile));
+        arriving.seats = seats;
+        self.salt_used(batch, id, submission.salt)?;
+        self.exported_all(batch, &arriving, &inviter.organisation())?;
+        self.file(batch, &mut live, arriving, &nothing())?;
+        self.put_changed(batch, live);
+        Ok(Taken::Placed { session: id, sequence: 1, replayed: false })
+    }
+
+    fn open_session(
+        &self,
+        batch: &Batch<'_>,
+        submission: &Submission,
+        seats: &[Seated],
+        answer_within: Option<Span>,
+        head: Head,
+    ) -> Step<Session> {
+        let settings = &self.shared.settings;
+        let mut participants = Vec::new();
+        for seat in seats {
+            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
+            let known = registry::agent(&self.shared, &batch.txn, &seat.agent)?;
+            let standing = known.map(|agent| {
+                let signed = trust::signed(&self.shared, &agent, batch.now);
+                trust::standing(&self.shared, &settings.cell, &agent.id, Some(&signed), batch.now)
+            });
+            participants.push(Participating { id: seat.participant, home, standing });
+        }
+        let opening = Opening {
+            id: submission.signed.message().session_id,
+            host: settings.cell.clone(),
+            participants,
+            windows: Windows {
+                answer_within: answer_within.unwrap_or(settings.invitation_timeout),
+                review: settings.review_window,
+                grace: settings.grace,
+                dispute: settings.dispute_window,
+            },
+            head,
+        };
+        Ok(Session::invite(&Act::of(submission.signed.message())?, opening)?)
+    }
+
+    /// INVITE with a sessionId already taken: its own repetition, else `duplicate`.
+    fn invited_before(&mut self, batch: &mut Batch<'_>, submission: &Submission) -> Step<Taken> {
+        let message = submission.signed.message();
+        match batch.txn.get(&MESSAGES, &(message.session_id, message.message_id))? {
+            Some(filed) if filed.envelope == submission.signed.envelope() && filed.sequence == 1 => {
+                Ok(Taken::Placed { session: message.session_id, sequence: 1, replayed: true })
+            }
+            Some(_) | None => Err(Refusal::new(Code::Duplicate, "this sessionId is taken; draw another").into()),
+        }
+    }
+
+    /// The cell an agent is at home in, as far as the inviter's organisation may know.
+    fn home_of(&self, batch: &Batch<'_>, inviter: &OrgName, agent: &AgentId) -> Step<CellId> {
+        let org = agent.organisation();
+        if self.facts.orgs.contains_key(&org) {
+            return match registry::agent(&self.shared, &batch.txn, agent)? {
+                Some(_) => Ok(self.shared.settings.cell.clone()),
+                None => {
+                    Err(Refusal::new(Code::NotFound, format!("no agent {agent} in this cell")).at("/invitees").into())
+                }
+            };
+        }
+        let detail = format!("no consent between {inviter} and {org}; `consent offer` begins one");
+        self.facts.counterpart(inviter, &org).ok_or_else(|| {
+            let needed = serde_json::json!({"from": inviter, "to": org, "class": "metadata"});
+            Refusal::new(Code::ConsentMissing, detail).at("/invitees").with("needed", needed).into()
+        })
+    }
+
+    /// A message of an own agent: placed here where this cell is the host, else queued for it.
+    pub(super) fn submit(&mut self, batch: &mut Batch<'_>, submission: Submission) -> Step<Taken> {
+        let mut live = self.take_out(batch, submission.signed.message().session_id)?;
+        let step = if live.kept.session.host == self.shared.settings.cell {
+            self.submit_here(batch, &mut live, &submission)
+        } else {
+            self.submit_away(batch, &mut live, &submission)
+        };
+        self.put_back(batch, live);
+        step
+    }
+
+    /// What was filed before under the same messageId: the first answer, or `duplicate`.
+    fn filed(
+        &self,
+        batch: &Batch<'_>,
+        session: SessionId,
+        message: MessageId,
+        envelope: Digest,
+    ) -> Step<Option<Taken>> {
+        if let Some(filed) = batch.txn.get(&MESSAGES, &(session, message))? {
+            if filed.envelope == envelope {
+                return Ok(Some(Taken::Placed { session, sequence: filed.sequence, replayed: true }));
+            }
+            let view = View { shared: &self.shared, rows: &batch.txn };
+            let hash = view.logged(session, filed.sequence)?.map(|(_, row)| row.hash);
+            let first = serde_json::json!({"sequence": filed.sequence, "hash": hash});
+            let detail = "this messageId was used in this session for another message; draw another";
+            return Err(Refusal::new(Code::Duplicate, detail).at("/messageId").with("first", first).into());
+        }
+        Ok(None)
+    }
+
+    fn submit_here(&mut self, batch: &mut Batch<'_>, live: &mut Live, submission: &Submission) -> Step<Taken> {
+        let message = submission.signed.message();
+        let id = message.session_id;
+        if let Some(taken) = self.filed(batch, id, message.message_id, submission.signed.envelope())? {
+            return Ok(taken);
+        }
+        self.spend_or_refuse(batch, submission)?;
+        self.salt_fresh(batch, id, submission.salt)?;
+        self.fall_due(batch, live)?;
+        let at = batch.now.max(live.kept.session.head.timestamp);
+        let mut act = Act::of(message)?;
+        let newcomer = self.newcomer(batch, submission, &mut act)?;
+        self.judge(batch, live, &act, at)?;
+        let agent = &submission.caller.agent;
+        let org = agent.organisation();
+        let mut names = self.names(batch, id)?;
+        names.extend(newcomer.iter().map(|seat| (seat.participant, seat.agent.clone())));
+        let crossings = self.crossings(batch, live, &names, &org, &submission.signed)?;
+        let profile = self.answering_profile(batch, submission)?;
+        let record = Record::of(message, submission.signed.proof(), next_place(live, batch.now));
+        let (hash, previous) = Self::link(live, &record);
+        let boxed = self.boxed(batch, agent, &submission.signed)?;
+        let mut arriving = arriving(record, hash, previous, &submission.signed, boxed, crossings, profile);
+        arriving.seats = newcomer.into_iter().collect();
+        let sequence = arriving.record.sequence;
+        self.salt_used(batch, id, submission.salt)?;
+        self.exported_all(batch, &arriving, &org)?;
+        self.apply_and_file(batch, live, &SessionEvent::Act(Box::new(act)), arriving)?;
+        Ok(Taken::Placed { session: id, sequence, replayed: false })
+    }
+
+    /// Asks the session whether this may be its next record.
+    pub(super) fn judge(&self, batch: &Batch<'_>, live: &Live, act: &Act, at: Timestamp) -> Step<()> {
+        frozen(live)?;
+        let past = Past::new(&batch.txn, live);
+        let score = live.kept.session.participant(act.sender).and_then(|p| p.standing.as_ref()).map(|s| s.effective);
+        let judged = live.kept.session.judge(act, at, &Facts { history: &past, score });
+        past.end()?;
+        Ok(judged?)
+    }
+
+    /// The newcomer of a DELEGATE: looked up, seated once the record stands.
+    fn newcomer(&self, batch: &Batch<'_>, submission: &Submission, act: &mut Act) -> Step<Option<Seated>> {
+        if submission.signed.message().performative != Performative::Delegate {
+            return Ok(None);
+        }
+        let agent = submission.signed.message().parts.get("delegate").map(|part| part.value.value());
+        let agent: Option<AgentId> = agent.as_ref().and_then(|v| v.as_str()).and_then(|text| text.parse().ok());
+        let Body::Delegate(delegation) = &act.terms.body else { return Ok(None) };
+        let agent = agent.ok_or_else(|| Refusal::invalid("/delegate", "the newcomer's agent id"))?;
+        let participant = delegation.delegate;
+        let cell = self.home_of(batch, &submission.caller.agent.organisation(), &agent)?;
+        act.newcomer = Some(Home { cell: cell.clone(), organisation: agent.organisation() });
+        Ok(Some(Seated { participant, agent, cell }))
+    }
+
+    fn boxed(&self, batch: &Batch<'_>, agent: &AgentId, signed: &Signed) -> Step<Boxed> {
+        let known = registry::agent(&self.shared, &batch.txn, agent)?;
+        let statement = known.as_ref().and_then(|agent| agent.key()).map(|key| key.statement.clone());
+        let statement = statement.ok_or_else(|| Refusal::new(Code::Unauthorized, "this agent is not registered"))?;
+        Ok(Boxed {
+            agent: agent.clone(),
+            proof: signed.proof().to_owned(),
+            admitted_at: signed.admitted_at(),
+            statement,
+        })
+    }
+
+    /// The names of a session's agents that this cell knows.
+    pub(super) fn names(&self, batch: &Batch<'_>, session: SessionId) -> Step<Names> {
+        names(&self.shared, &batch.txn, session).map_err(Into::into)
+    }
+
+    /// What may cross to every other cell of the session, and the ledger entry for each crossing.
+    fn crossings(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        names: &Names,
+        org: &OrgName,
+        signed: &Signed,
+    ) -> Step<Vec<Crossing>> {
+        let passage = Passage {
+            settings: &self.shared.settings,
+            facts: &self.facts,
+            session: &live.kept.session,
+            names,
+            from: org,
+            sender: Some(signed.message().sender),
+            at: batch.now,
+        };
+        let parts: Vec<&String> = signed.message().parts.keys().collect();
+        let mut crossings = Vec::new();
+        for cell in live.cells(&self.shared.settings.cell) {
+            crossings.push(passage.to(&cell, &parts)?);
+        }
+        Ok(crossings)
+    }
+
+    /// Whether this cell's organisations may send anything of this session to `cell` now.
+    pub(super) fn own_passage(&self, batch: &Batch<'_>, live: &Live, cell: &CellId) -> Step<()> {
+        let names = self.names(batch, live.kept.session.id)?;
+        for org in orgs_in(&live.kept.session, &self.shared.settings.cell) {
+            let sender = live.kept.session.participants.iter().find(|p| p.home.organisation == org).map(|p| p.id);
+            let passage = Passage {
+                settings: &self.shared.settings,
+                facts: &self.facts,
+                session: &live.kept.session,
+                names: &names,
+                from: &org,
+                sender,
+                at: batch.now,
+            };
+            passage.to(cell, &[])?;
+        }
+        Ok(())
+    }
+
+    /// The ledger's entry for each cell the message goes to, in the commit that queues it.
+    fn exported_all(&mut self, batch: &mut Batch<'_>, arriving: &Arriving, org: &OrgName) -> Step<()> {
+        let envelope = Envelope::of_record(&arriving.record);
+        for crossing in &arriving.crossings {
+            let parts: Vec<(&String, usize)> = open_parts(&arriving.parts, crossing);
+            self.exported(
+                batch,
+                arriving.record.session_id,
+                arriving.hash,
+                org,
+                crossing,
+                envelope.text().len(),
+                &parts,
+            )?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "an entry of the ledger is all of these")]
+    fn exported(
+        &mut self,
+        batch: &mut Batch<'_>,
+        session: SessionId,
+        hash: Digest,
+        org: &OrgName,
+        crossing: &Crossing,
+        envelope: usize,
+        parts: &[(&String, usize)],
+    ) -> Step<()> {
+        let key = (session, self.shared.org_tag(org));
+        let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
+        if !cells.contains(&crossing.cell) {
+            cells.push(crossing.cell.clone());
+            batch.put(&SENT_TO, &key, &cells)?;
+        }
+        if !self.shared.settings.leaves_region(&self.facts, &crossing.cell) {
+            return Ok(());
+        }
+        let bytes = envelope + parts.iter().map(|(_, length)| length).sum::<usize>();
+        let entry = Crossed {
+            hash,
+            session,
+            organisation: org.clone(),
+            classes: classes(parts.iter().map(|(name, _)| name.as_str())),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            relied: crossing.relied.clone(),
+            from: self.shared.settings.cell.clone(),
+            to: crossing.cell.clone(),
+            at: batch.now,
+        };
+        batch.put(&EXPORTS, &self.next.exports, &entry)?;
+        self.next.exports += 1;
+        Ok(())
+    }
+
+    /// A message that its host must place: durable here first, with everything the host needs.
+    fn submit_away(&mut self, batch: &mut Batch<'_>, live: &mut Live, submission: &Submission) -> Step<Taken> {
+        let message = submission.signed.message();
+        let (id, envelope) = (message.session_id, submission.signed.envelope());
+        if let Some(taken) = self.filed(batch, id, message.message_id, envelope)? {
+            return Ok(taken);
+        }
+        if let Some(pending) = batch.txn.get(&PENDING, &(id, message.message_id))? {
+            if pending.envelope != envelope && pending.refused.is_none() {
+                let detail = "this messageId waits for its place with another message; draw another";
+                return Err(Refusal::new(Code::Duplicate, detail).at("/messageId").into());
+            }
+            if pending.envelope == envelope {
+                return match pending.refused {
+                    Some(refusal) => {
+                        batch.remove(&PENDING, &(id, message.message_id));
+                        Err(refusal.into())
+                    }
+                    None => Ok(Taken::Queued),
+                };
+            }
+        }
+        self.spend_or_refuse(batch, submission)?;
+        self.salt_fresh(batch, id, submission.salt)?;
+        frozen(live)?;
+        if live.kept.session.state.is_final() || live.kept.session.suspended {
+            // No later record could make it right.
+            let act = Act::of(message)?;
+            self.judge(batch, live, &act, batch.now)?;
+        }
+        let names = self.names(batch, id)?;
+        let org = submission.caller.agent.organisation();
+        let crossings = self.crossings(batch, live, &names, &org, &submission.signed)?;
+        self.salt_used(batch, id, submission.salt)?;
+        let text = Envelope::of(message).text().len();
+        let open: BTreeMap<String, PartFrame> =
+            message.parts.iter().map(|(name, part)| (name.clone(), PartFrame::Open(part.clone()))).collect();
+        for crossing in &crossings {
+            self.exported(batch, id, envelope, &org, crossing, text, &open_parts(&open, crossing))?;
+        }
+        self.keep_pending(batch, live, submission, crossings)?;
+        let host = live.kept.session.host.clone();
+        self.queue(batch, &host, What::Submit { session: id, message: message.message_id })?;
+        Ok(Taken::Queued)
+    }
+
+    fn keep_pending(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        submission: &Submission,
+        crossings: Vec<Crossing>,
+    ) -> Step<()> {
+        let message = submission.signed.message();
+        let agent = &submission.caller.agent;
+        let organisation = agent.organisation();
+        let holders = [organisation.clone()];
+        let boxed = self.boxed(batch, agent, &submission.signed)?;
+        let owned = |subject| Owned {
+            session: message.session_id,
+            organisation: &organisation,
+            agents: vec![agent.clone()],
+            subject,
+        };
+        let place = |name: &str| scopes::place(message.session_id, message.message_id.bytes(), name);
+        let mut parts = BTreeMap::new();
+        for (name, part) in &message.parts {
+            let opened = Opened { salt: part.salt, value: part.value.clone(), subject: part.subject.clone() };
+            let owned = owned(part.subject.as_ref());
+            let copies = scopes::close(&self.shared, &mut *self.entropy, &owned, &place(name), &holders, &opened)?;
+            parts.insert(name.clone(), copies);
+        }
+        let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place(""), &holders, &boxed)?;
+        let profile = self.answering_profile(batch, submission)?;
+        let head = tables::Head {
+            sender: message.sender,
+            performative: message.performative,
+            reference_id: message.reference_id,
+            seen: message.seen,
+            terms: message.terms.clone(),
+            commitments: message.parts.iter().map(|(name, part)| (name.clone(), part.commitment)).collect(),
+        };
+        let pending = Pending {
+            envelope: submission.signed.envelope(),
+            organisation: organisation.clone(),
+            host: live.kept.session.host.clone(),
+            head,
+            salt: submission.salt,
+            boxed: sealed,
+            parts,
+            profile,
+            crossings,
+            queued_at: batch.now,
+            refused: None,
+        };
+        batch.put(&PENDING, &(message.session_id, message.message_id), &pending)?;
+        Ok(())
+    }
+
+    /// An answer carries its agent's signed profile.
+    fn answering_profile(&self, batch: &Batch<'_>, submission: &Submission) -> Step<Option<Profile>> {
+        match submission.signed.message().performative {
+            Performative::Introduce => self.profile_of(batch, &submission.caller.agent).map(Some),
+            Performative::Propose
+            | Performative::Accept
+            | Performative::Reject
+            | Performative::Counter
+            | Performative::Commit
+            | Performative::Fulfill
+            | Performative::Inform
+            | Performative::Query
+            | Performative::Clarify
+            | Performative::Delegate
+            | Performative::Escalate
+            | Performative::Withdraw
+            | Performative::Close
+            | Performative::Invite
+            | Performative::Decline
+            | Performative::Rate
+            | Performative::System => Ok(None),
+        }
+    }
+
+    fn profile_of(&self, batch: &Batch<'_>, agent: &AgentId) -> Step<Profile> {
+        let known = registry::agent(&self.shared, &batch.txn, agent)?;
+        let known = known.ok_or_else(|| Refusal::new(Code::Unauthorized, "this agent is not registered"))?;
+        let statement = known.key().map(|key| key.statement.clone()).unwrap_or_default();
+        let trust = trust::signed(&self.shared, &known, batch.now);
+        Ok(Profile { statement, trust: Some(trust) })
+    }
+
+    fn spend_or_refuse(&self, batch: &mut Batch<'_>, submission: &Submission) -> Step<()> {
+        if self.spend(batch, submission.spent)? {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::ProofReplayed, "this proof's jti was used before; make a new proof").into())
+    }
+
+    fn salt_fresh(&self, batch: &Batch<'_>, session: SessionId, salt: Option<Digest>) -> Step<()> {
+        if let Some(salt) = salt
+            && batch.txn.get(&SALTS, &(session, salt))?.is_some()
+        {
+            return Err(Refusal::invalid("/salt", "32 random bytes never used before in this session").into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn salt_used(&self, batch: &mut Batch<'_>, session: SessionId, salt: Option<Digest>) -> Step<()> {
+        if let Some(salt) = salt {
+            batch.put(&SALTS, &(session, salt), &())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the waiting of a queued message: it has its place, or it is refused for good.
+    pub(super) fn settle_pending(
+        &mut self,
+        batch: &mut Batch<'_>,
+        session: SessionId,
+        message: MessageId,
+        outcome: Result<u64, Refusal>,
+        word: &str,
+    ) -> Result<(), Fault> {
+        let Some(mut pending) = batch.txn.get(&PENDING, &(session, message))? else { return Ok(()) };
+        let mut body = serde_json::json!({"messageId": message, "outcome": word});
+        match &outcome {
+            Ok(_) => batch.remove(&PENDING, &(session, message)),
+            Err(refusal) => {
+                // What its host refused leaves nothing but the refusal, until its sender asks again; what this cell
+                // could not send may yet be replayed by an operator.
+                if word == "refused" {
+                    pending.parts.clear();
+                    pending.boxed.clear();
+                }
+                pending.refused = Some(refusal.clone());
+                batch.put(&PENDING, &(session, message), &pending)?;
+                if let serde_json::Value::Object(body) = &mut body {
+                    body.insert("problem".into(), refusal.problem());
+                }
+            }
+        }
+        batch.effects.settled.push(Settled { session, message, outcome });
+        if let Some(live) = self.live.remove(&session) {
+            let told = self.tell(batch, &live, true, "delivery", body);
+            self.put_back(batch, live);
+            return super::stop::fault_of(told);
+        }
+        Ok(())
+    }
+
+    /// A dead submission is queued again: it waits for its place once more.
+    pub(super) fn revive_pending(&self, batch: &mut Batch<'_>, session: SessionId, message: MessageId) -> Step<()> {
+        let pending = batch.txn.get(&PENDING, &(session, message))?;
+        match pending {
+            Some(pending) if !pending.boxed.is_empty() => {
+                let pending = Pending { refused: None, ..pending };
+                batch.put(&PENDING, &(session, message), &pending)?;
+                Ok(())
+            }
+            Some(_) | None => Err(no_session().into()),
+        }
+    }
+}
+
+/// A message on its way into the store, with everything open: its sender is at home here.
+fn arriving(
+    record: Record,
+    hash: Digest,
+    previous: Digest,
+    signed: &Signed,
+    boxed: Boxed,
+    crossings: Vec<Crossing>,
+    profile: Option<Profile>,
+) -> Arriving {
+    let parts = signed.message().parts.iter().map(|(name, part)| (name.clone(), PartFrame::Open(part.clone())));
+    Arriving {
+        record,
+        hash,
+        previous,
+        envelope: signed.envelope(),
+        parts: parts.collect(),
+        boxed: Some(boxed),
+        system: None,
+        crossings,
+        profile,
+        seats: Vec::new(),
+    }
+}
+
+/// An INVITE changes nothing: it begins.
+pub(super) const fn nothing() -> Changes {
+    let state = State::Invited;
+    Changes { from: state, to: state, commitments: Vec::new(), offers: Vec::new(), participants: Vec::new() }
+}
+
+/// The parts that cross, each with the length of its text: what both ledgers count.
+pub(super) fn open_parts<'p>(parts: &'p BTreeMap<String, PartFrame>, crossing: &Crossing) -> Vec<(&'p String, usize)> {
+    let mut open = Vec::new();
+    for (name, part) in parts {
+        if let PartFrame::Open(part) = part
+            && !crossing.withheld.contains_key(name)
+        {
+            open.push((name, part.value.text().len()));
+        }
+    }
+    open
+}
+
+/// The data classes of a record with these open parts.
+pub(super) fn classes<'n>(parts: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let of_parts = parts.filter_map(DataClass::of_part);
+    let mut classes: Vec<String> = of_parts.chain([DataClass::Metadata]).map(|class| class.name().to_owned()).collect();
+    classes.sort();
+    classes.dedup();
+    classes
+}
+
+/// Where the next record of a session stands.
+pub(super) fn next_place(live: &Live, now: Timestamp) -> Place {
+    let session = &live.kept.session;
+    let head = session.head;
+    Place {
+        host: session.host.clone(),
+        epoch: session.epoch,
+        sequence: head.sequence + 1,
+        timestamp: now.max(head.timestamp),
+    }
+}
+
+/// A frozen session takes nothing: two stories were told, or one that cannot be derived.
+pub(super) fn frozen(live: &Live) -> Result<(), Refusal> {
+    match &live.kept.frozen {
+        None => Ok(()),
+        Some(why) => Err(Refusal::new(Code::EscalationRequired, format!("this session is frozen: {why}"))),
+    }
+}
+
+/// The names of a session's agents that this cell knows.
+pub fn names(shared: &super::shared::Shared, rows: &impl Rows, session: SessionId) -> Result<Names, Fault> {
+    let view = View { shared, rows };
+    let mut names = Names::new();
+    for (participant, row) in view.seats(session)? {
+        let Some(copies) = &row.sealed else { continue };
+        let place = scopes::place(session, participant.bytes(), "seat");
+        if let Some(sitter) = scopes::open_any::<tables::Sitter>(shared, &place, copies)? {
+            names.insert(participant, sitter.agent);
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,200 @@
+//! What the writer and every reader share: settings, keys, the store, and the small facts that all checks need.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use super::tables::{Org, Peer};
+use crate::crypto::digest::Digest;
+use crate::crypto::es256::SigningKey;
+use crate::crypto::jwk::PublicKey;
+use crate::crypto::jws::{self, Kind};
+use crate::protocol::consent::negotiation::Negotiation;
+use crate::protocol::ids::{AgentId, CellId, ConsentId, OrgName};
+use crate::protocol::performative::Performative;
+use crate::protocol::receipt::Receipt;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::statement::Statement as _;
+use crate::protocol::time::{Span, Timestamp};
+use crate::store::Reader;
+use crate::vault::{Tag, TagKey, Vault};
+
+/// The highest score enforced for a peer's agents unless the configuration says otherwise.
+const TRUST_CAP: f64 = 74.9;
+
+/// What the configuration says of this cell.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cell.
+    pub cell: CellId,
+    /// Where the data lies.
+    pub region: String,
+    /// The legal zone of the region.
+    pub zone: String,
+    /// Base of `htu`.
+    pub public_url: String,
+    /// Default of `answerWithin`.
+    pub invitation_timeout: Span,
+    /// Silence that confirms a claim.
+    pub review_window: Span,
+    /// After a deadline.
+    pub grace: Span,
+    /// After CLOSED.
+    pub dispute_window: Span,
+    /// How long a message waits for its host before it is answered 202.
+    pub placement_timeout: Span,
+    /// Peers of the configuration: region and zone.
+    pub peers: BTreeMap<CellId, (String, String)>,
+    /// The highest score enforced for each peer's agents; absent: [`TRUST_CAP`].
+    pub trust_caps: BTreeMap<CellId, f64>,
+}
+
+/// The cell's signing key with the certificate that names the cell.
+#[derive(Debug)]
+pub struct Signer {
+    /// The key.
+    pub key: SigningKey,
+    /// `jwks` of the discovery document: this key with `x5c`, and the keys before it.
+    pub jwks: Value,
+}
+
+/// Facts that change with operators' verbs: replaced as a whole, after the commit that changed them.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Organisations at home here.
+    pub orgs: BTreeMap<OrgName, Org>,
+    /// Consents.
+    pub consents: BTreeMap<ConsentId, Negotiation>,
+    /// Peers.
+    pub peers: BTreeMap<CellId, Peer>,
+}
+
+impl Facts {
+    /// A peer's public key by `kid`, from its last hello.
+    pub fn peer_key(&self, cell: &CellId, kid: &str) -> Option<PublicKey> {
+        let jwks: Value = serde_json::from_str(self.peers.get(cell)?.jwks.as_deref()?).ok()?;
+        let keys = jwks.get("keys")?.as_array()?;
+        let jwk = keys.iter().find(|jwk| jwk.get("kid").and_then(Value::as_str) == Some(kid))?;
+        PublicKey::from_jwk(jwk).ok().filter(|key| key.thumbprint().to_string() == kid)
+    }
+}
+
+/// The shared half of the engine.
+pub struct Shared {
+    /// What the configuration says.
+    pub settings: Settings,
+    /// The database, for readers.
+    pub reader: Reader,
+    /// Kind of medium the vault lies on, and whether overwriting it is trusted.
+    pub media: (String, bool),
+    /// The id of this cell's outgoing stream.
+    pub stream: [u8; 16],
+    /// The scope secrets.
+    pub vault: Vault,
+    /// Keyed tags.
+    pub tags: TagKey,
+    /// The cell's signing key.
+    pub signer: Signer,
+    /// Orgs, consents, peers.
+    pub facts: ArcSwap<Facts>,
+    /// Agents of this cell by the thumbprint of their current key.
+    pub directory: RwLock<HashMap<Digest, AgentId>>,
+    /// Spent proofs and when each may be forgotten.
+    pub spent: Mutex<HashMap<Digest, Timestamp>>,
+}
+
+impl Shared {
+    /// The agent whose current key has this thumbprint.
+    pub fn agent_of(&self, thumbprint: Digest) -> Option<AgentId> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).get(&thumbprint).cloned()
+    }
+
+    /// Spends a proof in memory; `false` if it was spent before. Forgets what may be forgotten.
+    pub fn spend(&self, key: Digest, until: Timestamp, now: Timestamp) -> bool {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if spent.len() >= 4096 && spent.len().is_power_of_two() {
+            spent.retain(|_, until| *until >= now);
+        }
+        match spent.get(&key) {
+            Some(until) if *until >= now => false,
+            Some(_) | None => {
+                spent.insert(key, until);
+                true
+            }
+        }
+    }
+
+    /// The name of an agent in keys.
+    pub fn agent_tag(&self, agent: &AgentId) -> Tag {
+        self.tags.name("agent", &[agent.as_str().as_bytes()])
+    }
+
+    /// The name of an organisation in keys.
+    pub fn org_tag(&self, org: &OrgName) -> Tag {
+        self.tags.name("organisation", &[org.as_str().as_bytes()])
+    }
+
+    /// Whether an organisation is at home here.
+    pub fn is_home(&self, org: &OrgName) -> bool {
+        self.facts.load().orgs.contains_key(org)
+    }
+
+    /// This cell's receipt over a record.
+    pub fn receipt(&self, receipt: &Receipt) -> String {
+        receipt.sign(&self.signer.key)
+    }
+
+    /// Signs a payload as `kind` with the cell's key.
+    pub fn sign(&self, kind: Kind, payload: &Value) -> String {
+        jws::sign(&self.signer.key, kind, payload)
+    }
+
+    /// Verifies what a cell signed: this one by its own keys, a peer by those of its last hello.
+    pub fn verify(&self, cell: &CellId, kind: Kind, jws: &str) -> Result<Value, Refusal> {
+        let verified = jws::verify(jws, kind, |kid| self.key_of(cell, kid));
+        verified.map_err(|why| {
+            Refusal::new(Code::ProofInvalid, format!("JWS of kind {} by cell {cell}: {why}", kind.name()))
+        })
+    }
+
+    /// A cell's public key by `kid`: this one's own, or a peer's from its hellos.
+    pub fn key_of(&self, cell: &CellId, kid: &str) -> Option<PublicKey> {
+        if *cell == self.settings.cell { self.own_key(kid) } else { self.facts.load().peer_key(cell, kid) }
+    }
+
+    fn own_key(&self, kid: &str) -> Option<PublicKey> {
+        let keys = self.signer.jwks.get("keys")?.as_array()?;
+        let jwk = keys.iter().find(|jwk| jwk.get("kid").and_then(Value::as_str) == Some(kid))?;
+        PublicKey::from_jwk(jwk).ok()
+    }
+
+    /// The discovery document (docs/spec/details.md S2) without `grpc`.
+    pub fn discovery(&self) -> Value {
+        let settings = &self.settings;
+        json!({
+            "version": "1.0",
+            "endpoints": {"sessions": "/v1/asp/sessions", "registry": "/v1/asp/registry", "trust": "/v1/asp/trust",
+                "events": "/v1/asp/events", "websocket": "/v1/asp/ws"},
+            "performatives": Performative::THIRTEEN.map(Performative::name),
+            "transports": ["npayload", "http-sse", "websocket"],
+            "cell": {"id": settings.cell, "region": settings.region, "zone": settings.zone,
+                "publicUrl": settings.public_url, "jwks": self.signer.jwks},
+            "limits": {"bodyBytes": 262_144, "messagesPerArray": 100, "depth": 16, "sessionsPerSocket": 100,
+                "proofSkewSeconds": 60, "invitationTimeout": settings.invitation_timeout,
+                "reviewWindow": settings.review_window, "grace": settings.grace,
+                "disputeWindow": settings.dispute_window, "longPollMax": "PT60S", "pageMax": 500},
+        })
+    }
+}
+
+/// Shared, by reference count.
+pub type Common = Arc<Shared>;
+
+impl Settings {
+    /// The highest score enforced for agents of this peer.
+    pub fn trust_cap(&self, cell: &CellId) -> f64 {
+        self.trust_caps.get(cell).copied().unwrap_or(TRUST_CAP)
+    }
+}

@@ -1,0 +1,165 @@
+//! From an opened data directory to a running engine: what is in memory is read again, what a crash cut off is
+//! finished, then the writer takes work.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::command::Command;
+use super::core::{Counters, Engine};
+use super::handle::Handle;
+use super::registry;
+use super::shared::{Common, Facts, Settings, Shared, Signer};
+use super::stop::bug;
+use super::tables::{self, AgentRow};
+use super::writer;
+use crate::crypto::digest::Digest;
+use crate::crypto::entropy::Entropy;
+use crate::protocol::ids::{AgentId, CellId, OrgName, SessionId};
+use crate::protocol::time::Timestamp;
+use crate::store::{Fault, Format, Order, Read, Store, View as Rows};
+use crate::vault::{TagKey, Vault};
+
+/// The format of the database: the tables of `engine::tables`.
+pub const FORMAT: Format = Format { version: 1, migrations: &[] };
+
+/// What an engine is made of.
+pub struct Parts {
+    /// What the configuration says.
+    pub settings: Settings,
+    /// The database.
+    pub store: Store,
+    /// The vault.
+    pub vault: Vault,
+    /// The tag key.
+    pub tags: TagKey,
+    /// Kind of medium the vault lies on, and whether overwriting it is trusted.
+    pub media: (String, bool),
+    /// The cell's signing key.
+    pub signer: Signer,
+    /// Randomness.
+    pub entropy: Box<dyn Entropy>,
+}
+
+impl Engine {
+    /// An engine over an opened store, with what a crash cut off finished.
+    pub fn open(parts: Parts, now: Timestamp) -> Result<(Self, Store), Fault> {
+        let Parts { settings, mut store, vault, tags, media, signer, mut entropy } = parts;
+        let stream = stream_id(&mut store, &mut *entropy)?;
+        let rows = store.read()?;
+        let facts = Arc::new(facts(&rows)?);
+        let shared = Shared {
+            settings,
+            reader: store.reader(),
+            vault,
+            tags,
+            media,
+            stream,
+            signer,
+            facts: ArcSwap::from(Arc::clone(&facts)),
+            directory: RwLock::new(HashMap::new()),
+            spent: Mutex::new(spent(&rows)?),
+        };
+        let directory = directory(&shared, &rows)?;
+        *shared.directory.write().map_err(|_| bug("a lock is poisoned"))? = directory;
+        let mut engine = Self {
+            shared: Arc::new(shared),
+            entropy,
+            live: HashMap::new(),
+            next: counters(&rows)?,
+            due: due(&rows)?,
+            facts,
+            directory_changes: Vec::new(),
+            receipts_due: BTreeSet::new(),
+            forgot_at: now,
+        };
+        let unfinished = engine.unfinished_erasures(&rows)?;
+        let commands = unfinished.into_iter().map(Command::EraseNow).collect();
+        engine.commit(&mut store, now, commands)?;
+        Ok((engine, store))
+    }
+
+    /// The half that readers share.
+    #[must_use]
+    pub fn shared(&self) -> Common {
+        Arc::clone(&self.shared)
+    }
+}
+
+/// Opens the engine and starts its writer on a thread of its own.
+pub fn start(parts: Parts, clock: Arc<dyn Clock>) -> Result<(Handle, std::thread::JoinHandle<()>), Fault> {
+    let (engine, store) = Engine::open(parts, clock.now())?;
+    let (jobs, waiting) = mpsc::channel(writer::QUEUE);
+    let (handle, ear) = Handle::new(engine.shared(), Arc::clone(&clock), jobs);
+    let runtime = tokio::runtime::Handle::current();
+    let thread = writer::start(engine, store, clock, waiting, ear, runtime)
+        .map_err(|error| bug(format!("the writer thread did not start: {error}")))?;
+    Ok((handle, thread))
+}
+
+/// The id of this cell's outgoing stream, drawn once in the life of a store.
+fn stream_id(store: &mut Store, entropy: &mut dyn Entropy) -> Result<[u8; 16], Fault> {
+    let mut write = store.write()?;
+    if let Some(stream) = write.get(&tables::STREAM, &0)? {
+        return Ok(stream);
+    }
+    let stream = crate::crypto::entropy::draw(entropy);
+    write.put(&tables::STREAM, &0, &stream)?;
+    write.commit()?;
+    Ok(stream)
+}
+
+fn facts(rows: &Read) -> Result<Facts, Fault> {
+    let all = usize::MAX;
+    let orgs = rows.range(&tables::ORGS, .., Order::Forward, all)?;
+    let consents = rows.range(&tables::CONSENTS, .., Order::Forward, all)?;
+    let peers = rows.range(&tables::PEERS, .., Order::Forward, all)?;
+    Ok(Facts {
+        orgs: orgs.into_iter().map(|(_, org)| (org.name.clone(), org)).collect::<BTreeMap<OrgName, _>>(),
+        consents: consents.into_iter().collect(),
+        peers: peers.into_iter().collect(),
+    })
+}
+
+fn spent(rows: &Read) -> Result<HashMap<Digest, Timestamp>, Fault> {
+    let rows = rows.range(&tables::SPENT, .., Order::Forward, usize::MAX)?;
+    Ok(rows.into_iter().map(|((until, key), ())| (key, Timestamp(until.cast_signed()))).collect())
+}
+
+fn directory(shared: &Shared, rows: &Read) -> Result<HashMap<Digest, AgentId>, Fault> {
+    let mut directory = HashMap::new();
+    for (tag, row) in rows.range(&tables::AGENTS, .., Order::Forward, usize::MAX)? {
+        let row: AgentRow = row;
+        if let Some(agent) = registry::open_agent(shared, tag, &row)?
+            && let Some(key) = agent.key()
+        {
+            directory.insert(key.thumbprint, agent.id.clone());
+        }
+    }
+    Ok(directory)
+}
+
+fn counters(rows: &Read) -> Result<Counters, Fault> {
+    let acked = rows.range(&tables::ACKED, .., Order::Forward, usize::MAX)?;
+    Ok(Counters {
+        log: next(rows.last(&tables::LOG)?),
+        dead: next(rows.last(&tables::DEAD)?),
+        exports: next(rows.last(&tables::EXPORTS)?),
+        imports: next(rows.last(&tables::IMPORTS)?),
+        audit: next(rows.last(&tables::AUDIT)?),
+        acked: acked.into_iter().collect::<HashMap<CellId, u64>>(),
+        ..Counters::default()
+    })
+}
+
+fn next<V>(last: Option<(u64, V)>) -> u64 {
+    last.map_or(1, |(number, _)| number + 1)
+}
+
+fn due(rows: &Read) -> Result<BTreeSet<(Timestamp, SessionId)>, Fault> {
+    let rows = rows.range(&tables::DEADLINES, .., Order::Forward, usize::MAX)?;
+    Ok(rows.into_iter().map(|((at, session), ())| (Timestamp(at.cast_signed()), session)).collect())
+}

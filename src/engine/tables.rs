@@ -1,0 +1,479 @@
+//! What the cell keeps: every table, its key and its row.
+//!
+//! Keys show ids, numbers and keyed tags, never an agent's or a person's name; every row is sealed by the store, and
+//! what can be erased is sealed once more under its scopes (`engine::scopes`). Rows are postcard: a changed row is a
+//! new format version (`store`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::operation::ErasureScope;
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::consent::negotiation::Negotiation;
+use crate::protocol::ids::{
+    AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId, SubjectRef,
+};
+use crate::protocol::json::Json;
+use crate::protocol::message::Seen;
+use crate::protocol::performative::Performative;
+use crate::protocol::record::Record;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::residency::Policy;
+use crate::protocol::session::Session;
+use crate::protocol::time::Timestamp;
+use crate::store::Table;
+use crate::wire::frame::{Crossing, Order, Profile, Relied};
+
+/// A name in a key: its keyed hash.
+pub use crate::vault::Tag;
+
+/// Records in the order of their commits.
+pub const LOG: Table<u64, Logged> = Table::new("log");
+/// Where a session's records lie in the log, and what happened after each.
+pub const PLACES: Table<(SessionId, u64), Place> = Table::new("places");
+/// Every message of a session, for idempotency.
+pub const MESSAGES: Table<(SessionId, MessageId), Filed> = Table::new("messages");
+/// Digests of the salts used in a session.
+pub const SALTS: Table<(SessionId, Digest), ()> = Table::new("salts");
+/// The state of each session.
+pub const SESSIONS: Table<SessionId, Kept> = Table::new("sessions");
+/// Who sits in a session.
+pub const SEATS: Table<(SessionId, ParticipantId), SeatRow> = Table::new("seats");
+/// The sessions of an agent of this cell: its seat and when it took it.
+pub const SEATED: Table<(Tag, SessionId), (ParticipantId, u64)> = Table::new("seated");
+/// The same in the order in which the seats were taken.
+pub const OPENED: Table<(Tag, u64), SessionId> = Table::new("opened");
+/// An agent's stream over all its sessions.
+pub const FEED: Table<(Tag, u64), Fed> = Table::new("feed");
+/// Messages of own agents that wait for another cell to place them.
+pub const PENDING: Table<(SessionId, MessageId), Pending> = Table::new("pending");
+/// What is to be sent to a peer, by number.
+pub const OUTBOX: Table<(CellId, u64), Dispatch> = Table::new("outbox");
+/// The last number a peer has durable of what was sent to it.
+pub const ACKED: Table<CellId, u64> = Table::new("acked");
+/// The id of this cell's outgoing stream.
+pub const STREAM: Table<u8, [u8; 16]> = Table::new("stream");
+/// What was taken from a peer: the last number of its stream.
+pub const INBOX: Table<CellId, Taken> = Table::new("inbox");
+/// What was refused for good.
+pub const DEAD: Table<u64, Dead> = Table::new("dead");
+/// Organisations at home here.
+pub const ORGS: Table<Tag, Org> = Table::new("orgs");
+/// Agents at home here.
+pub const AGENTS: Table<Tag, AgentRow> = Table::new("agents");
+/// Every key an agent of this cell has or had.
+pub const KEYS: Table<Digest, Tag> = Table::new("keys");
+/// Consents with their versions.
+pub const CONSENTS: Table<ConsentId, Negotiation> = Table::new("consents");
+/// Spent proofs by the moment they may be forgotten.
+pub const SPENT: Table<(u64, Digest), ()> = Table::new("spent");
+/// When which session falls due.
+pub const DEADLINES: Table<(u64, SessionId), ()> = Table::new("deadlines");
+/// What left for another region, in order.
+pub const EXPORTS: Table<u64, Crossed> = Table::new("exports");
+/// What came from another region, in order.
+pub const IMPORTS: Table<u64, Crossed> = Table::new("imports");
+/// The cells a session's data of an organisation went to.
+pub const SENT_TO: Table<(SessionId, Tag), Vec<CellId>> = Table::new("sent_to");
+/// Where a data subject's parts stand.
+pub const SUBJECTS: Table<(Tag, SessionId, u64), Vec<String>> = Table::new("subjects");
+/// Requests for erasure, own and from peers.
+pub const ERASURES: Table<[u8; 16], Erasure> = Table::new("erasures");
+/// Peers added at run time, and what any peer said of itself last.
+pub const PEERS: Table<CellId, Peer> = Table::new("peers");
+/// Other cells' receipts.
+pub const RECEIPTS: Table<(SessionId, u64, CellId), String> = Table::new("receipts");
+/// What changed rights or data, in order (docs/spec/federation.md section 5).
+pub const AUDIT: Table<u64, Audited> = Table::new("audit");
+
+/// A record with what hangs on it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Logged {
+    /// R.
+    pub record: Record,
+    /// Its hash.
+    pub hash: Digest,
+    /// The hash before it; zero for the first.
+    pub previous: Digest,
+    /// E.
+    pub envelope: Digest,
+    /// The sender's organisation; absent for a system record.
+    pub sender_org: Option<OrgName>,
+    /// This cell's receipt.
+    pub receipt: String,
+    /// A system record's proof.
+    pub system: Option<String>,
+    /// The sender's box (`wire::frame::Boxed`); `None` once erased, and for a system record.
+    pub boxed: Option<Copies>,
+    /// The parts.
+    pub parts: BTreeMap<String, PartRow>,
+    /// The first answer beside record and receipt: `{state, commitments}`.
+    pub answer: Json,
+    /// What may go to which other member cell (host only).
+    pub crossings: Vec<Crossing>,
+    /// The sender's profile as it came (INVITE, INTRODUCE).
+    pub profile: Option<Profile>,
+}
+
+/// Sealed copies, one for each organisation of this cell that holds it.
+pub type Copies = Vec<Copy>;
+
+/// One organisation's sealed copy of a part or box (`engine::scopes`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Copy {
+    /// Who holds it.
+    pub holder: OrgName,
+    /// The tags of the scopes whose secrets make its key.
+    pub scopes: Vec<Tag>,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+}
+
+/// A part at rest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum PartRow {
+    /// Sealed under its scopes.
+    Sealed(Copies),
+    /// Held back at the sender's border.
+    Withheld(ConsentId, u64),
+    /// Its keys are destroyed.
+    Erased(Timestamp),
+}
+
+/// A record's place and what happened after it, before the next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number in the log.
+    pub log: u64,
+    /// Events in order.
+    pub events: Vec<Event>,
+}
+
+/// A control or meta event (docs/spec/details.md S7).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// `control`, or else `meta`.
+    pub control: bool,
+    /// The whole JSON of the event.
+    pub body: Json,
+}
+
+/// What is remembered of a message for idempotency.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Filed {
+    /// Its place.
+    pub sequence: u64,
+    /// E.
+    pub envelope: Digest,
+}
+
+/// A session as kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its state.
+    pub session: Session,
+    /// How far each member cell has it, by its receipts (host only).
+    pub replicas: BTreeMap<CellId, u64>,
+    /// Frozen: a peer told two stories or one we cannot derive.
+    pub frozen: Option<String>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// The deadline it is filed under.
+    pub due: Option<Timestamp>,
+}
+
+/// Who a participant is, sealed under the scopes of a box.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SeatRow {
+    /// Its organisation.
+    pub organisation: OrgName,
+    /// Its cell.
+    pub cell: CellId,
+    /// [`Sitter`] copies; `None` once erased.
+    pub sealed: Option<Copies>,
+}
+
+/// What a seat's box holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sitter {
+    /// The agent.
+    pub agent: AgentId,
+    /// The newest statement about its key that this cell saw.
+    pub statement: Option<String>,
+    /// Its signed trust, as shown when it took its seat.
+    pub trust: Option<String>,
+}
+
+/// One thing on an agent's stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fed {
+    /// The session.
+    pub session: SessionId,
+    /// The record, or the one the event comes after.
+    pub sequence: u64,
+    /// Which event after it; `None`: the record itself.
+    pub event: Option<u32>,
+}
+
+/// An own agent's message that waits for its host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pending {
+    /// E.
+    pub envelope: Digest,
+    /// The sender's organisation.
+    pub organisation: OrgName,
+    /// The cell that must place it.
+    pub host: CellId,
+    /// What it says, beside its parts.
+    pub head: Head,
+    /// SHA-256 of its salt.
+    pub salt: Option<Digest>,
+    /// Its box, sealed.
+    pub boxed: Copies,
+    /// Its parts, sealed.
+    pub parts: BTreeMap<String, Copies>,
+    /// The sender's signed profile, with an answer.
+    pub profile: Option<Profile>,
+    /// What was decided for each other cell when it was queued.
+    pub crossings: Vec<Crossing>,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// The final refusal; then it only answers retries.
+    pub refused: Option<Refusal>,
+}
+
+/// What a message says in clear.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "members of the message, as in protocol::message")]
+pub struct Head {
+    pub sender: ParticipantId,
+    pub performative: Performative,
+    pub reference_id: Option<ReferenceId>,
+    pub seen: Option<Seen>,
+    pub terms: Option<Json>,
+    pub commitments: BTreeMap<String, Digest>,
+}
+
+/// What is to be sent: names it, holds nothing of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// What.
+    pub what: What,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+}
+
+/// The kinds of dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the bodies of wire::frame, by reference")]
+pub enum What {
+    Submit { session: SessionId, message: MessageId },
+    Record { session: SessionId, sequence: u64 },
+    Refused { session: SessionId, message: MessageId, refusal: Refusal },
+    Receipt { session: SessionId, receipt: String },
+    Want { session: SessionId, after: u64 },
+    Organisations,
+    Consent { consent: ConsentId, version: u64 },
+    Revocation { consent: ConsentId, statement: String },
+    Erase(Order),
+    Erased { request: Uuid, certificate: String },
+}
+
+/// What was taken from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The sender's stream.
+    pub stream: [u8; 16],
+    /// The last number applied.
+    pub number: u64,
+}
+
+/// A frame that will not be sent, or was not accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dead {
+    /// The peer.
+    pub peer: CellId,
+    /// What it was.
+    pub dispatch: Dispatch,
+    /// Why.
+    pub refusal: Refusal,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An organisation at home here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Org {
+    /// Its name.
+    pub name: OrgName,
+    /// SHA-256 of its enrolment key.
+    pub enrolment: Digest,
+    /// Its residency policy.
+    pub policy: Policy,
+    /// Its consent key.
+    pub consent_key: ConsentKey,
+    /// Keys used before.
+    pub old_keys: Vec<Json>,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+/// An organisation's consent key.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum ConsentKey {
+    /// Held by the cell: PKCS#8 DER.
+    Held(Vec<u8>),
+    /// Kept by the organisation: the public JWK.
+    Own(Json),
+}
+
+impl std::fmt::Debug for ConsentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Held(_) => "Held(…)",
+            Self::Own(_) => "Own(…)",
+        })
+    }
+}
+
+/// An agent at home here: [`Agent`] sealed under its organisation's and its own scope.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentRow {
+    /// Its organisation.
+    pub organisation: OrgName,
+    /// The tags of the scopes whose secrets make its key.
+    pub scopes: Vec<Tag>,
+    /// The sealed profile.
+    pub sealed: Vec<u8>,
+}
+
+/// An agent's profile and keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name.
+    pub id: AgentId,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// What it speaks.
+    pub protocols: Vec<String>,
+    /// Where it says it is.
+    pub region: String,
+    /// What it says of itself.
+    pub description: Option<String>,
+    /// Whether peers may find it.
+    pub federated: bool,
+    /// Its keys, the current one last.
+    pub keys: Vec<AgentKey>,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+}
+
+/// One key of an agent and the home cell's statement about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentKey {
+    /// The public JWK.
+    pub jwk: Json,
+    /// Its thumbprint.
+    pub thumbprint: Digest,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when; absent for the current one.
+    pub until: Option<Timestamp>,
+    /// JWS of kind `key`.
+    pub statement: String,
+}
+
+/// One entry of the export or import ledger (docs/spec/details.md S14).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Crossed {
+    /// The record's hash; for a submission not yet placed its E.
+    pub hash: Digest,
+    /// The session.
+    pub session: SessionId,
+    /// Whose data.
+    pub organisation: OrgName,
+    /// What of it, by data class.
+    pub classes: Vec<String>,
+    /// Length of the frame.
+    pub bytes: u64,
+    /// The consents relied on.
+    pub relied: Vec<Relied>,
+    /// From which cell.
+    pub from: CellId,
+    /// To which cell.
+    pub to: CellId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A request for erasure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Whose data.
+    pub organisation: OrgName,
+    /// What; `None` once done, so that nothing names a person.
+    pub scope: Option<ErasureScope>,
+    /// The word for it in the certificate.
+    pub kind: String,
+    /// The peer that ordered it.
+    pub ordered: Option<CellId>,
+    /// The keyed tag of the scope.
+    pub tag: Tag,
+    /// The legal ground given.
+    pub ground: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// This cell's certificate once done: JWS of kind `erasure`.
+    pub certificate: Option<String>,
+    /// Cells that must erase too, each with its certificate once it came.
+    pub recipients: BTreeMap<CellId, Option<String>>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Peer {
+    /// Added by an operator at run time; absent for one of the configuration.
+    pub added: Option<Added>,
+    /// Its keys, from its last hello: a JWK set as JSON text.
+    pub jwks: Option<String>,
+    /// Its public URL, from its last hello.
+    pub public_url: Option<String>,
+    /// The organisations it says are at home in it, with their consent keys.
+    pub organisations: BTreeMap<OrgName, PublicKey>,
+}
+
+/// What an operator said of a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the flags of `peer add`, docs/spec/details.md S21")]
+pub struct Added {
+    pub address: String,
+    pub region: String,
+    pub zone: String,
+    pub anchor: super::operation::Anchor,
+    pub trust_cap: Option<f64>,
+}
+
+/// One entry of the audit log (docs/spec/details.md S15).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the members of docs/spec/details.md S15")]
+pub struct Audited {
+    pub at: Timestamp,
+    pub kind: String,
+    pub actor: String,
+    pub subject: String,
+    pub digest: Digest,
+}
+
+/// A part's content, sealed: salt, value and whose data it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Opened {
+    /// The part salt.
+    pub salt: Digest,
+    /// The value.
+    pub value: Json,
+    /// The data subject.
+    pub subject: Option<SubjectRef>,
+}

@@ -1,0 +1,649 @@
+//! What the writer does with a peer's checked frames: each once, in order, its number moving in the same commit.
+//!
+//! Source: docs/spec/federation.md section 3; equivocation: docs/spec/protocol.md section 2 "Receipt".
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::command::PeerSaid;
+use super::core::{Batch, Engine};
+use super::inbound::{Checked, Passed, record_of};
+use super::live::Live;
+use super::placing::{Arriving, head_of};
+use super::sending::{classes, next_place, nothing};
+use super::stop::{Step, Stop};
+use super::tables::{self, Crossed, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, SESSIONS, Taken, What};
+use super::trust;
+use super::view::View;
+use crate::crypto::digest::Digest;
+use crate::protocol::chain;
+use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, ParticipantId, SessionId};
+use crate::protocol::performative::Performative;
+use crate::protocol::receipt::Receipt;
+use crate::protocol::record::Record;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::{
+    Act, Event as SessionEvent, Home, Opening, Seated as Participating, Session, State, Windows,
+};
+use crate::protocol::statement::Statement as _;
+use crate::protocol::terms::{Expiry, SystemEvent};
+use crate::protocol::time::{Span, Timestamp};
+use crate::store::{Fault, Order, View as Rows};
+use crate::wire::frame::{PartFrame, Placed, Relied, Submit};
+
+/// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
+const SKEW: Span = Span::seconds(60);
+/// Records queued again at one request.
+const AGAIN: u64 = 1024;
+
+impl Engine {
+    /// Takes a peer's frames; returns the last number taken.
+    pub(super) fn take(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        stream: [u8; 16],
+        frames: Vec<(u64, Checked)>,
+    ) -> Result<u64, Fault> {
+        let row = batch.txn.get(&INBOX, peer)?.unwrap_or(Taken { stream, number: 0 });
+        let mut last = if row.stream == stream { row.number } else { 0 };
+        if row.stream != stream {
+            batch.effects.alarms.push(format!("peer {peer} began a new stream: its store was made anew or restored"));
+        }
+        for (number, checked) in frames {
+            if number > last {
+                self.take_one(batch, peer, checked)?;
+                last = number;
+            }
+        }
+        if (row.stream, row.number) != (stream, last) {
+            batch.put(&INBOX, peer, &Taken { stream, number: last })?;
+        }
+        self.send_receipts(batch)?;
+        Ok(last)
+    }
+
+    fn take_one(&mut self, batch: &mut Batch<'_>, peer: &CellId, checked: Checked) -> Result<(), Fault> {
+        let Checked(passed) = checked;
+        let step = match passed {
+            Passed::Submit { submit, envelope, bytes } => {
+                return self.take_submit(batch, peer, *submit, envelope, bytes);
+            }
+            Passed::Record { placed, envelope, bytes } => {
+                return self.take_record(batch, peer, *placed, envelope, bytes);
+            }
+            Passed::Refused { session, message, refusal } => self.take_refused(batch, peer, session, message, refusal),
+            Passed::Receipt { receipt, jws } => self.take_receipt(batch, peer, &receipt, jws),
+            Passed::Want { session, after } => self.take_want(batch, peer, session, after),
+            Passed::Organisations(organisations) => self.take_organisations(batch, peer, organisations),
+            Passed::Consent(consent) => self.take_consent(batch, peer, &consent),
+            Passed::Revocation { consent, statement } => self.take_revocation(batch, peer, consent, &statement),
+            Passed::Erase(order) => self.take_order(batch, peer, order),
+            Passed::Erased { request, certificate } => self.take_certificate(batch, peer, request, certificate),
+            Passed::Bad { refusal, submission: Some((session, message)) } => {
+                return self.queue(batch, peer, What::Refused { session, message, refusal });
+            }
+            Passed::Bad { refusal, submission: None } => Err(refusal.into()),
+        };
+        match step {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(refusal)) => {
+                batch.effects.alarms.push(format!("a frame of peer {peer} was refused: {refusal}"));
+                Ok(())
+            }
+            Err(Stop::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Member to host: the message gets its place, or its sender's cell gets the refusal.
+    fn take_submit(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        submit: Submit,
+        envelope: Digest,
+        bytes: u64,
+    ) -> Result<(), Fault> {
+        let (session, message) = (submit.session_id, submit.message_id);
+        let mut live = match self.take_out(batch, session) {
+            Ok(live) => live,
+            Err(Stop::Refused(refusal)) => {
+                return self.queue(batch, peer, What::Refused { session, message, refusal: *refusal });
+            }
+            Err(Stop::Fault(fault)) => return Err(fault),
+        };
+        let placed = self.place_submitted(batch, peer, &mut live, submit, envelope, bytes);
+        self.put_changed(batch, live);
+        match placed {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(refusal)) => {
+                self.queue(batch, peer, What::Refused { session, message, refusal: *refusal })
+            }
+            Err(Stop::Fault(fault)) => Err(fault),
+        }
+    }
+
+    fn place_submitted(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        live: &mut Live,
+        submit: Submit,
+        envelope: Digest,
+        bytes: u64,
+    ) -> Step<()> {
+        if live.kept.session.host != self.shared.settings.cell {
+            return Err(Refusal::new(Code::Unauthorized, "this cell is not the host of that session").into());
+        }
+        self.own_seat(batch, peer, &submit)?;
+        if let Some(filed) = batch.txn.get(&MESSAGES, &(submit.session_id, submit.message_id))? {
+            if filed.envelope == envelope {
+                // Placed before: send it again, the peer compares.
+                self.queue(batch, peer, What::Record { session: submit.session_id, sequence: filed.sequence })?;
+                return Ok(());
+            }
+            return Err(
+                Refusal::new(Code::Duplicate, "this messageId was used in this session for another message").into()
+            );
+        }
+        if let Some(salt) = submit.salt
+            && batch.txn.get(&SALTS, &(submit.session_id, salt))?.is_some()
+        {
+            return Err(Refusal::invalid("/salt", "32 random bytes never used before in this session").into());
+        }
+        self.fall_due(batch, live)?;
+        let place = next_place(live, batch.now);
+        if !crate::protocol::proof::admitted_in_time(submit.boxed.admitted_at, place.timestamp) {
+            return Err(Refusal::proof("iat", "admitted more than 60 s after this cell's clock").into());
+        }
+        let record = record_of(&submit, place);
+        let mut act = Act::of_record(&record, submit.sender)?;
+        act.newcomer = self.newcomer_home(&submit)?;
+        if submit.performative == Performative::Introduce {
+            let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());
+            self.set_standing(live, submit.sender, &submit.boxed.agent, trust, record.timestamp);
+        }
+        self.judge(batch, live, &act, record.timestamp)?;
+        let (hash, previous) = Self::link(live, &record);
+        let own = self.shared.settings.cell.clone();
+        let relied = submit.crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
+        self.imported(batch, peer, &record, hash, &submit.boxed.agent.organisation(), &submit.parts, relied, bytes)?;
+        self.salt_used(batch, submit.session_id, submit.salt)?;
+        let arriving = Arriving {
+            record,
+            hash,
+            previous,
+            envelope,
+            parts: submit.parts,
+            boxed: Some(submit.boxed),
+            system: None,
+            crossings: submit.crossings.into_iter().filter(|crossing| crossing.cell != own).collect(),
+            profile: submit.profile,
+            seats: Vec::new(),
+        };
+        self.apply_and_file(batch, live, &SessionEvent::Act(Box::new(act)), arriving)
+    }
+
+    /// A peer speaks only for the seats of agents at home in it, under the names they took them with.
+    fn own_seat(&self, batch: &Batch<'_>, peer: &CellId, submit: &Submit) -> Step<()> {
+        let stranger = || Refusal::new(Code::NotFound, "no such participant of that session in the sending cell");
+        let row = batch.txn.get(&SEATS, &(submit.session_id, submit.sender))?.ok_or_else(stranger)?;
+        if row.cell != *peer || row.organisation != submit.boxed.agent.organisation() {
+            return Err(stranger().into());
+        }
+        let names = self.names(batch, submit.session_id)?;
+        match names.get(&submit.sender) {
+            Some(agent) if *agent != submit.boxed.agent => Err(stranger().into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn newcomer_home(&self, submit: &Submit) -> Step<Option<Home>> {
+        let Some(PartFrame::Open(part)) = submit.parts.get("delegate") else { return Ok(None) };
+        let agent: Option<crate::protocol::ids::AgentId> =
+            part.value.value().as_str().and_then(|text| text.parse().ok());
+        let organisation = agent.ok_or_else(|| Refusal::invalid("/delegate", "an agent id"))?.organisation();
+        let own = &self.shared.settings.cell;
+        let cell = if self.facts.orgs.contains_key(&organisation) {
+            Some(own.clone())
+        } else {
+            self.facts.cell_of(&organisation)
+        };
+        let cell = cell.ok_or_else(|| {
+            Refusal::new(Code::ConsentMissing, format!("the host's cell has no consent that names {organisation}"))
+        })?;
+        Ok(Some(Home { cell, organisation }))
+    }
+
+    /// Host to member: the record must be the next one and follow from what this cell knows.
+    fn take_record(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        placed: Placed,
+        envelope: Digest,
+        bytes: u64,
+    ) -> Result<(), Fault> {
+        let session = placed.record.session_id;
+        let message = placed.record.message_id;
+        let taken = match self.take_out(batch, session) {
+            Ok(live) => Ok((live, false)),
+            Err(Stop::Refused(_)) => self.meet(&placed).map(|live| (live, true)),
+            Err(Stop::Fault(fault)) => return Err(fault),
+        };
+        let (mut live, new) = match taken {
+            Ok(taken) => taken,
+            Err(Stop::Refused(refusal)) => {
+                return self.queue(batch, peer, What::Refused { session, message, refusal: *refusal });
+            }
+            Err(Stop::Fault(fault)) => return Err(fault),
+        };
+        let step = self.store_copy(batch, peer, &mut live, placed, envelope, bytes, new);
+        if !new || step.is_ok() {
+            self.put_changed(batch, live);
+        }
+        match step {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(refusal)) => {
+                batch.effects.alarms.push(format!("a record of session {session} from {peer} was refused: {refusal}"));
+                self.queue(batch, peer, What::Refused { session, message, refusal: *refusal })
+            }
+            Err(Stop::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// A session this cell does not know yet: it opens with its INVITE.
+    fn meet(&self, placed: &Placed) -> Step<Live> {
+        let unknown = || Refusal::new(Code::NotFound, "no such session in this cell, and this is not its first record");
+        let Some(opening) = &placed.opening else { return Err(unknown().into()) };
+        if placed.record.sequence != 1 {
+            return Err(unknown().into());
+        }
+        let own = &self.shared.settings.cell;
+        for seat in placed.seats.iter().filter(|seat| seat.cell == *own) {
+            let here = self.shared.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !here.values().any(|agent| *agent == seat.agent) {
+                return Err(Refusal::new(Code::NotFound, "an invited agent is not registered in its cell").into());
+            }
+        }
+        let record = &placed.record;
+        let (host, now) = (&record.host, record.timestamp);
+        let sender = record.sender.participant();
+        let mut participants = Vec::new();
+        for seat in &placed.seats {
+            let trust = placed.profile.as_ref().filter(|_| Some(seat.participant) == sender);
+            let trust = trust.and_then(|profile| profile.trust.as_deref());
+            let inviter = Some(seat.participant) == sender;
+            let standing = inviter.then(|| trust::standing(&self.shared, &seat.cell, &seat.agent, trust, now));
+            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
+            participants.push(Participating { id: seat.participant, home, standing });
+        }
+        let hash = chain::hash(&record.canonical(), None);
+        let opening = Opening {
+            id: record.session_id,
+            host: host.clone(),
+            participants,
+            windows: Windows {
+                answer_within: opening.answer_within,
+                review: opening.review_window,
+                grace: opening.grace,
+                dispute: opening.dispute_window,
+            },
+            head: head_of(record, hash),
+        };
+        let act = Act::of_record(record, sender.ok_or_else(unknown)?)?;
+        let session = Session::invite(&act, opening)?;
+        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: now, due: None };
+        Ok(Live::new(kept))
+    }
+
+    fn store_copy(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        live: &mut Live,
+        placed: Placed,
+        envelope: Digest,
+        bytes: u64,
+        new: bool,
+    ) -> Step<()> {
+        let record = &placed.record;
+        let (session, message, sequence) = (record.session_id, record.message_id, record.sequence);
+        if live.kept.session.host != *peer {
+            return Err(Refusal::new(Code::Unauthorized, "this peer is not the host of that session").into());
+        }
+        super::sending::frozen(live)?;
+        let head = live.kept.session.head;
+        if sequence <= head.sequence && !new {
+            return self.seen_before(batch, live, &placed);
+        }
+        if sequence > head.sequence + 1 {
+            self.queue(batch, peer, What::Want { session, after: head.sequence })?;
+            return Ok(());
+        }
+        let (hash, previous) = if new { (head.hash, chain::ZERO) } else { Self::link(live, record) };
+        let receipt =
+            Receipt::verify(
+                &placed.receipt,
+                |claimed, kid| {
+                    if claimed.cell == *peer { self.shared.key_of(peer, kid) } else { None }
+                },
+            );
+        let receipt = receipt.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the host's receipt: {why}")))?;
+        if placed.previous != previous || receipt.hash != hash || receipt.sequence != sequence {
+            return self.freeze(batch, live, "the host's chain is not the one this cell holds");
+        }
+        if record.timestamp < head.timestamp || record.timestamp > batch.now + SKEW {
+            return self.freeze(batch, live, "the host's time ran back or ahead");
+        }
+        let relied = placed.relied.clone();
+        let organisation = placed.boxed.as_ref().map(|boxed| boxed.agent.organisation());
+        let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
+        let changes = match derived {
+            Ok(changes) => changes,
+            Err(Stop::Refused(refusal)) => {
+                return self.freeze(batch, live, &format!("the host placed what this cell cannot derive: {refusal}"));
+            }
+            Err(Stop::Fault(fault)) => return Err(fault.into()),
+        };
+        if let Some(organisation) = organisation {
+            self.imported(batch, peer, record, hash, &organisation, &placed.parts, relied, bytes)?;
+        }
+        batch.put(&RECEIPTS, &(session, sequence, peer.clone()), &placed.receipt)?;
+        let arriving = Arriving {
+            hash,
+            previous,
+            envelope,
+            parts: placed.parts,
+            boxed: placed.boxed,
+            system: placed.system,
+            crossings: Vec::new(),
+            profile: placed.profile,
+            seats: placed.seats,
+            record: placed.record,
+        };
+        self.file(batch, live, arriving, &changes)?;
+        self.receipts_due.insert(session);
+        self.placed_at_last(batch, live, session, message, sequence)?;
+        Ok(())
+    }
+
+    /// What this cell derives from the record; the host must have seen the same.
+    fn derive(
+        &mut self,
+        batch: &Batch<'_>,
+        live: &mut Live,
+        placed: &Placed,
+        hash: Digest,
+    ) -> Step<crate::protocol::session::Changes> {
+        let record = &placed.record;
+        let mut event = SessionEvent::of(record)?;
+        match &mut event {
+            SessionEvent::System(system) => live.kept.session.derivable(system, record.timestamp)?,
+            SessionEvent::Act(act) => {
+                act.newcomer = placed
+                    .seats
+                    .first()
+                    .map(|seat| Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() });
+                self.answered_with(live, placed, record.timestamp);
+                self.judge(batch, live, act, record.timestamp)?;
+            }
+        }
+        Ok(live.kept.session.apply(&event, head_of(record, hash)))
+    }
+
+    /// The trust of whoever answers, from the profile that came with the answer: each cell has its own word for it.
+    pub(super) fn answered_with(&self, live: &mut Live, placed: &Placed, at: Timestamp) {
+        let (Some(profile), Some(boxed)) = (&placed.profile, &placed.boxed) else { return };
+        let Some(sender) = placed.record.sender.participant() else { return };
+        self.set_standing(live, sender, &boxed.agent, profile.trust.as_deref(), at);
+    }
+
+    /// Sets what this cell makes of a participant's signed trust.
+    pub(super) fn set_standing(
+        &self,
+        live: &mut Live,
+        sender: ParticipantId,
+        agent: &AgentId,
+        trust: Option<&str>,
+        at: Timestamp,
+    ) {
+        if let Some(participant) = live.kept.session.participants.iter_mut().find(|p| p.id == sender) {
+            let standing = trust::standing(&self.shared, &participant.home.cell, agent, trust, at);
+            participant.standing = Some(standing);
+        }
+    }
+
+    /// An own message has its place: its sender is told, and what waited is dropped.
+    fn placed_at_last(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        session: SessionId,
+        message: MessageId,
+        sequence: u64,
+    ) -> Step<()> {
+        let Some(pending) = batch.txn.get(&tables::PENDING, &(session, message))? else { return Ok(()) };
+        batch.remove(&tables::PENDING, &(session, message));
+        batch.effects.settled.push(super::effects::Settled { session, message, outcome: Ok(sequence) });
+        if batch.now - pending.queued_at > self.shared.settings.placement_timeout {
+            self.tell(batch, live, true, "delivery", json!({"messageId": message, "outcome": "placed"}))?;
+        }
+        Ok(())
+    }
+
+    /// A record this cell has: the same again is harmless, another is equivocation.
+    fn seen_before(&mut self, batch: &mut Batch<'_>, live: &mut Live, placed: &Placed) -> Step<()> {
+        let view = View { shared: &self.shared, rows: &batch.txn };
+        let held = view.logged(placed.record.session_id, placed.record.sequence)?;
+        let Some((_, held)) = held else { return Ok(()) };
+        if held.record == placed.record && held.previous == placed.previous {
+            return Ok(());
+        }
+        let (session, sequence) = (placed.record.session_id, placed.record.sequence);
+        // Both receipts are kept: together they prove what the host did.
+        let peer = live.kept.session.host.clone();
+        let proof = format!("{}-equivocation", peer.as_str()).parse().unwrap_or(peer);
+        batch.put(&RECEIPTS, &(session, sequence, proof), &placed.receipt)?;
+        self.freeze(batch, live, &format!("the host told two stories about record {sequence}"))
+    }
+
+    /// Freezes a session and raises the alarm.
+    fn freeze(&mut self, batch: &mut Batch<'_>, live: &mut Live, why: &str) -> Step<()> {
+        let session = live.kept.session.id;
+        batch.effects.alarms.push(format!("session {session} is frozen: {why}"));
+        live.kept.frozen = Some(why.to_owned());
+        self.audit(batch, "operator", "cell", &session.to_string(), why.as_bytes())?;
+        self.tell(batch, live, true, "escalated", json!({"reason": why}))
+    }
+
+    /// A refusal for good: of an own message that waited, of an invitation, or of a record this host sent.
+    fn take_refused(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        session: SessionId,
+        message: MessageId,
+        refusal: Refusal,
+    ) -> Step<()> {
+        if batch.txn.get(&tables::PENDING, &(session, message))?.is_some() {
+            let mut live = self.take_out(batch, session)?;
+            if live.kept.session.host != *peer {
+                self.put_back(batch, live);
+                return Err(Refusal::new(Code::Unauthorized, "only the host refuses a message").into());
+            }
+            live.kept.updated_at = batch.now;
+            self.put_back(batch, live);
+            self.settle_pending(batch, session, message, Err(refusal), "refused")?;
+            return Ok(());
+        }
+        let mut live = self.take_out(batch, session)?;
+        let awaited = awaits(&live.kept.session, message) && live.cells(&self.shared.settings.cell).contains(peer);
+        let step = if awaited {
+            self.place_system(batch, &mut live, &SystemEvent::InvitationExpired(Expiry::Refused(refusal.code)))
+        } else {
+            let sequence = batch.txn.get(&MESSAGES, &(session, message))?.map_or(0, |filed| filed.sequence);
+            let what = What::Record { session, sequence };
+            let dispatch = tables::Dispatch { what, queued_at: batch.now };
+            self.dead_letter(batch, peer, dispatch, refusal).map_err(Into::into)
+        };
+        self.put_changed(batch, live);
+        step
+    }
+
+    fn take_receipt(&mut self, batch: &mut Batch<'_>, peer: &CellId, receipt: &Receipt, jws: String) -> Step<()> {
+        let mut live = self.take_out(batch, receipt.session_id)?;
+        let step = self.file_receipt(batch, peer, &mut live, receipt, jws);
+        self.put_changed(batch, live);
+        step
+    }
+
+    fn file_receipt(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        live: &mut Live,
+        receipt: &Receipt,
+        jws: String,
+    ) -> Step<()> {
+        let own = self.shared.settings.cell.clone();
+        let hosted = live.kept.session.host == own;
+        let of_member = live.cells(&own).contains(&receipt.cell) && receipt.cell == *peer;
+        let by_host = live.kept.session.host == *peer;
+        if !(of_member || by_host) {
+            return Err(Refusal::new(Code::Unauthorized, "a receipt of a cell that is not in the session").into());
+        }
+        let view = View { shared: &self.shared, rows: &batch.txn };
+        let Some((_, held)) = view.logged(receipt.session_id, receipt.sequence)? else {
+            return if hosted {
+                self.freeze(batch, live, "a member signed a record that the host never placed")
+            } else {
+                Ok(())
+            };
+        };
+        batch.put(&RECEIPTS, &(receipt.session_id, receipt.sequence, receipt.cell.clone()), &jws)?;
+        if held.hash != receipt.hash {
+            return self.freeze(batch, live, "two cells signed different hashes for one record");
+        }
+        if hosted {
+            let known = live.kept.replicas.entry(receipt.cell.clone()).or_default();
+            *known = receipt.sequence.max(*known);
+            for cell in live.cells(&own).into_iter().filter(|cell| *cell != receipt.cell) {
+                self.queue(batch, &cell, What::Receipt { session: receipt.session_id, receipt: jws.clone() })?;
+            }
+        }
+        let body = json!({"cell": receipt.cell, "receipt": jws});
+        self.tell_after(batch, live, receipt.session_id, receipt.sequence, false, "receipt", body)
+    }
+
+    /// A member missed something: its records are queued again.
+    fn take_want(&mut self, batch: &mut Batch<'_>, peer: &CellId, session: SessionId, after: u64) -> Step<()> {
+        let live = self.take_out(batch, session)?;
+        let member = live.cells(&self.shared.settings.cell).contains(peer);
+        let head = live.kept.session.head.sequence;
+        self.put_back(batch, live);
+        if !member {
+            return Err(Refusal::new(Code::NotFound, "no such session of this peer").into());
+        }
+        for sequence in after.saturating_add(1)..=head.min(after.saturating_add(AGAIN)) {
+            self.queue(batch, peer, What::Record { session, sequence })?;
+        }
+        Ok(())
+    }
+
+    /// One receipt a session for all that came in this batch: over its newest record, so over all before it.
+    fn send_receipts(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        for session in std::mem::take(&mut self.receipts_due) {
+            let Some(live) = self.live.get(&session) else { continue };
+            let (host, sequence) = (live.kept.session.host.clone(), live.kept.session.head.sequence);
+            let view = View { shared: &self.shared, rows: &batch.txn };
+            if let Some((_, row)) = view.logged(session, sequence)? {
+                self.queue(batch, &host, What::Receipt { session, receipt: row.receipt })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The mirror of the sender's export entry.
+    #[allow(clippy::too_many_arguments, reason = "an entry of the ledger is all of these")]
+    fn imported(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        record: &Record,
+        hash: Digest,
+        organisation: &OrgName,
+        parts: &BTreeMap<String, PartFrame>,
+        relied: Vec<Relied>,
+        bytes: u64,
+    ) -> Result<(), Fault> {
+        if !self.shared.settings.leaves_region(&self.facts, peer) {
+            return Ok(());
+        }
+        let open = parts.iter().filter(|(_, part)| matches!(part, PartFrame::Open(_)));
+        let entry = Crossed {
+            hash,
+            session: record.session_id,
+            organisation: organisation.clone(),
+            classes: classes(open.map(|(name, _)| name.as_str())),
+            bytes,
+            relied,
+            from: peer.clone(),
+            to: self.shared.settings.cell.clone(),
+            at: batch.now,
+        };
+        batch.put(&tables::IMPORTS, &self.next.imports, &entry)?;
+        self.next.imports += 1;
+        Ok(())
+    }
+
+    /// What a peer says of itself: its keys (those it had stay, for what it signed with them) and its public URL.
+    pub(super) fn link_up(&mut self, batch: &mut Batch<'_>, peer: CellId, said: PeerSaid) -> Result<(), Fault> {
+        let mut row = self.facts.peers.get(&peer).cloned().unwrap_or_default();
+        let jwks = merged(row.jwks.as_deref(), &said.jwks);
+        // Told anew at each link: the peer may have missed a change while it was away.
+        self.queue(batch, &peer, What::Organisations)?;
+        if row.jwks.as_deref() == Some(jwks.as_str()) && row.public_url.as_deref() == Some(said.public_url.as_str()) {
+            return Ok(());
+        }
+        row.jwks = Some(jwks);
+        row.public_url = Some(said.public_url);
+        self.audit(batch, "peer", peer.as_str(), peer.as_str(), b"keys")?;
+        batch.put(&PEERS, &peer, &row)?;
+        self.change_facts(batch, |facts| {
+            facts.peers.insert(peer, row);
+        });
+        Ok(())
+    }
+
+    /// Every session of this store, for what concerns all of them (revocation, a new consent).
+    pub(super) fn all_sessions(&self, batch: &Batch<'_>) -> Result<Vec<SessionId>, Fault> {
+        let all = batch.txn.range(&SESSIONS, .., Order::Forward, usize::MAX)?;
+        Ok(all.into_iter().map(|(id, _)| id).collect())
+    }
+}
+
+/// Whether the session waits for an answer to this INVITE or DELEGATE.
+fn awaits(session: &Session, message: MessageId) -> bool {
+    let invited = session.state == State::Invited && session.invite_message() == message;
+    let called = |p: &crate::protocol::session::Participant| {
+        !p.joined && !p.dropped && p.calling.as_ref().is_some_and(|calling| calling.message == message)
+    };
+    invited || session.participants.iter().any(called)
+}
+
+/// The keys of both sets, the newer set's first.
+fn merged(old: Option<&str>, new: &str) -> String {
+    let keys = |text: &str| -> Vec<serde_json::Value> {
+        let set: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        set.get("keys").and_then(|keys| keys.as_array()).cloned().unwrap_or_default()
+    };
+    let mut all = keys(new);
+    for key in old.map(keys).unwrap_or_default() {
+        if !all.iter().any(|known| known.get("kid") == key.get("kid")) {
+            all.push(key);
+        }
+    }
+    json!({"keys": all}).to_string()
+}

@@ -1,0 +1,132 @@
+//! What no agent's message causes: deadlines, silence, revocation, operators. Each is a record by the host, so that
+//! order decides and never two clocks. Source: docs/spec/details.md section 2.
+
+use serde_json::{Value, json};
+
+use super::core::{Batch, Engine};
+use super::live::Live;
+use super::operation::Resolution;
+use super::placing::{Arriving, head_of};
+use super::sending::next_place;
+use super::stop::{Step, Stop};
+use super::tables;
+use crate::protocol::envelope::Envelope;
+use crate::protocol::ids::SessionId;
+use crate::protocol::json::Json;
+use crate::protocol::record::Record;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::{Event as SessionEvent, State};
+use crate::protocol::statement::{Statement as _, SystemProof};
+use crate::protocol::terms::SystemEvent;
+use crate::protocol::time::Timestamp;
+use crate::store::Fault;
+
+/// Sessions seen to in one tick; the rest follow in the next.
+const AT_ONCE: usize = 256;
+
+impl Engine {
+    /// Sees to every session that fell due, and forgets spent proofs.
+    pub(super) fn tick(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        self.forget_proofs(batch)?;
+        let due: Vec<(Timestamp, SessionId)> =
+            self.due.range(..=(batch.now, SessionId(uuid::Uuid::max()))).take(AT_ONCE).copied().collect();
+        for (at, session) in due {
+            let mut live = match self.take_out(batch, session) {
+                Ok(live) => live,
+                Err(Stop::Fault(fault)) => return Err(fault),
+                Err(Stop::Refused(_)) => {
+                    self.due.remove(&(at, session));
+                    batch.remove(&tables::DEADLINES, &(at.0.cast_unsigned(), session));
+                    continue;
+                }
+            };
+            let step = self.fall_due(batch, &mut live);
+            self.put_changed(batch, live);
+            if let Err(Stop::Fault(fault)) = step {
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fall_due(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
+        while let Some(event) = live.kept.session.due(batch.now) {
+            self.place_system(batch, live, &event)?;
+        }
+        Ok(())
+    }
+
+    /// Places a system record: this cell is the host.
+    pub(super) fn place_system(&mut self, batch: &mut Batch<'_>, live: &mut Live, event: &SystemEvent) -> Step<()> {
+        let session = live.kept.session.id;
+        let message = self.message_id(batch.now);
+        let terms = Json::of(&event.terms());
+        let envelope = Envelope::of_system(session, message, &self.shared.settings.cell, &terms).hash();
+        let proof =
+            SystemProof { session_id: session, message_id: message, hash: envelope }.sign(&self.shared.signer.key);
+        let record = Record::of_system(session, message, terms, &proof, next_place(live, batch.now));
+        let (hash, previous) = Self::link(live, &record);
+        let changes = live.kept.session.apply(&SessionEvent::System(*event), head_of(&record, hash));
+        let arriving = Arriving {
+            record,
+            hash,
+            previous,
+            envelope,
+            parts: std::collections::BTreeMap::new(),
+            boxed: None,
+            system: Some(proof),
+            crossings: Vec::new(),
+            profile: None,
+            seats: Vec::new(),
+        };
+        self.file(batch, live, arriving, &changes)
+    }
+
+    /// `session resolve`: the host's operator ends an escalation.
+    pub(super) fn resolve(
+        &mut self,
+        batch: &mut Batch<'_>,
+        session: SessionId,
+        resolution: &Resolution,
+        reason: &str,
+    ) -> Step<Value> {
+        let mut live = self.take_out(batch, session)?;
+        let step = self.resolve_live(batch, &mut live, resolution, reason);
+        self.put_changed(batch, live);
+        step
+    }
+
+    fn resolve_live(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &mut Live,
+        resolution: &Resolution,
+        reason: &str,
+    ) -> Step<Value> {
+        let session = live.kept.session.id;
+        let outcome = match resolution {
+            Resolution::Request => {
+                let detail = "asking the host's operator from a member cell is not built; call them";
+                return Err(Refusal::new(Code::EscalationRequired, detail).into());
+            }
+            Resolution::Resume => None,
+            Resolution::Close(word) => {
+                let expected = "success, partialSuccess, failure, timeout, escalation or cancellation";
+                Some(word.parse().map_err(|_| Refusal::invalid("/outcome", expected))?)
+            }
+        };
+        if live.kept.session.host != self.shared.settings.cell {
+            let detail = format!("only the operator of the host cell {} resolves", live.kept.session.host);
+            return Err(Refusal::new(Code::EscalationRequired, detail).into());
+        }
+        if live.kept.session.state != State::Escalated {
+            let detail = format!("the session is {}, not ESCALATED", live.kept.session.state.name());
+            return Err(Refusal::new(Code::StateViolation, detail)
+                .with("state", json!(live.kept.session.shown_state().name()))
+                .into());
+        }
+        self.audit(batch, "operator", "operator", &session.to_string(), reason.as_bytes())?;
+        self.place_system(batch, live, &SystemEvent::OperatorResolved { outcome })?;
+        Ok(live.kept.nameless(batch.now))
+    }
+}

@@ -1,0 +1,303 @@
+//! What one cell sends another: postcard behind a version byte, built from the log at the moment of sending.
+//!
+//! A frame names from, to and the organisation it acts for; the receiver compares `from` with the TLS identity. It
+//! holds a part only where a permit allowed it. Knows nothing of links, numbers or stores.
+//! Source: docs/spec/federation.md section 3.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::crypto::digest::Digest;
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::ids::{AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId};
+use crate::protocol::json::Json;
+use crate::protocol::message::{Part, Seen};
+use crate::protocol::performative::Performative;
+use crate::protocol::record::Record;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::time::{Span, Timestamp};
+
+/// The version this build speaks; the first byte of every frame.
+pub const VERSION: u8 = 1;
+/// No frame is longer, in bytes: a message of 256 KiB with everything that travels beside it fits.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The sending cell; must be the TLS identity of the link.
+    pub from: CellId,
+    /// The receiving cell.
+    pub to: CellId,
+    /// The organisation it acts for; absent where it acts for the cell itself.
+    pub on_behalf_of: Option<OrgName>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a frame says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Member to host: a message that asks for its place.
+    Submit(Box<Submit>),
+    /// Host to member: a record with its place.
+    Record(Box<Placed>),
+    /// Host to member: a submission that was refused for good. Member to host: an INVITE or DELEGATE that was.
+    Refused {
+        /// The session.
+        session_id: SessionId,
+        /// The message.
+        message_id: MessageId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A cell's receipt over a record it has durable.
+    Receipt {
+        /// The session.
+        session_id: SessionId,
+        /// JWS of kind `receipt`.
+        receipt: String,
+    },
+    /// Member to host: send the records after this sequence again.
+    Want {
+        /// The session.
+        session_id: SessionId,
+        /// The last sequence held.
+        after: u64,
+    },
+    /// The organisations at home in the sending cell, with their consent keys: whom a consent can be offered to.
+    Organisations(Vec<(OrgName, PublicKey)>),
+    /// A consent document in any of its states before revocation (docs/spec/details.md S10, as JSON).
+    Consent(Json),
+    /// A revocation: JWS of kind `consent` by the revoking organisation.
+    Revocation {
+        /// The consent.
+        consent_id: ConsentId,
+        /// The JWS.
+        statement: String,
+    },
+    /// An erasure order for what the organisation's own agents sent.
+    Erase(Order),
+    /// The answer to an order: certificate or refusal.
+    Erased {
+        /// The request it answers.
+        request: Uuid,
+        /// JWS of kind `erasure`.
+        certificate: String,
+    },
+}
+
+/// A part on the wire: open only where a permit covers its class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartFrame {
+    /// With its salt and value.
+    Open(Part),
+    /// Held back at the border; the consent whose classes do not cover it.
+    Withheld {
+        /// Its commitment.
+        commitment: Digest,
+        /// The consent.
+        consent_id: ConsentId,
+        /// Its version.
+        version: u64,
+    },
+    /// Erased before it was sent.
+    Erased {
+        /// Its commitment.
+        commitment: Digest,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// The consent relied on for one pair of organisations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relied {
+    /// Whose data it is.
+    pub from: OrgName,
+    /// Who may have it.
+    pub to: OrgName,
+    /// The consent.
+    pub consent_id: ConsentId,
+    /// Its version.
+    pub version: u64,
+}
+
+/// The box of a message: what names its sender, erasable with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boxed {
+    /// The sender's agent id.
+    pub agent: AgentId,
+    /// The proof, a compact JWS.
+    pub proof: String,
+    /// When the sender's own cell admitted it.
+    pub admitted_at: Timestamp,
+    /// The home cell's statement about the sender's key: JWS of kind `key`.
+    pub statement: String,
+}
+
+/// What the sender's cell decided for one other cell of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crossing {
+    /// The cell it speaks of.
+    pub cell: CellId,
+    /// One entry for each organisation of the session in that cell.
+    pub relied: Vec<Relied>,
+    /// Parts that stay away, each with the consent and version that do not cover it.
+    pub withheld: BTreeMap<String, (ConsentId, u64)>,
+}
+
+/// A message on its way to its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "members of the message, as in protocol::message")]
+pub struct Submit {
+    pub session_id: SessionId,
+    pub message_id: MessageId,
+    pub sender: ParticipantId,
+    pub performative: Performative,
+    pub reference_id: Option<ReferenceId>,
+    pub seen: Option<Seen>,
+    pub terms: Option<Json>,
+    pub parts: BTreeMap<String, PartFrame>,
+    /// SHA-256 of the message's salt.
+    pub salt: Option<Digest>,
+    pub boxed: Boxed,
+    /// The sender's signed profile, with an answer.
+    pub profile: Option<Profile>,
+    /// What may go where: the host's cell first, then every other member's.
+    pub crossings: Vec<Crossing>,
+}
+
+/// A record with its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// R as a value; names every part by its commitment.
+    pub record: Record,
+    /// The hash of the record before; zero for the first.
+    pub previous: Digest,
+    /// The host's receipt over it.
+    pub receipt: String,
+    /// The sender's box; absent when erased or a system record.
+    pub boxed: Option<Boxed>,
+    /// A system record's proof: JWS of kind `system`.
+    pub system: Option<String>,
+    /// The parts.
+    pub parts: BTreeMap<String, PartFrame>,
+    /// The consents relied on for the receiving cell.
+    pub relied: Vec<Relied>,
+    /// With an INVITE: how the session opened.
+    pub opening: Option<Opening>,
+    /// Those who take a seat with this record (INVITE, DELEGATE).
+    pub seats: Vec<Seated>,
+    /// The sender's signed profile, with INVITE and INTRODUCE.
+    pub profile: Option<Profile>,
+}
+
+/// How a session opened: what INVITE's record does not show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the windows of docs/spec/details.md S8b")]
+pub struct Opening {
+    pub answer_within: Span,
+    pub review_window: Span,
+    pub grace: Span,
+    pub dispute_window: Span,
+}
+
+/// A seat: which agent a participant id stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the words of docs/spec/details.md S8b")]
+pub struct Seated {
+    pub participant: ParticipantId,
+    pub agent: AgentId,
+    pub cell: CellId,
+}
+
+/// An agent's profile as its home cell signs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// JWS of kind `key`.
+    pub statement: String,
+    /// JWS of kind `trust`; absent where no consent covers class `trust`: the score then counts as 0.
+    pub trust: Option<String>,
+}
+
+/// What a peer must erase of what an organisation's agents sent. Names places, never a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The request, the same at every cell.
+    pub request: Uuid,
+    /// Whose data it is.
+    pub organisation: OrgName,
+    /// The keyed tag of the scope, for the certificate.
+    pub tag: Digest,
+    /// `part`, `session`, `subject`, `agent` or `organisation`.
+    pub kind: String,
+    /// The legal ground given.
+    pub ground: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// The sessions concerned.
+    pub items: Vec<Item>,
+}
+
+/// One session's share of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// The session.
+    pub session_id: SessionId,
+    /// The agent's seat, for an agent's order.
+    pub participant: Option<ParticipantId>,
+    /// All that the organisation sent in it, or only these parts by sequence.
+    pub parts: Option<Vec<(u64, Vec<String>)>>,
+}
+
+impl PartFrame {
+    /// The commitment, which travels whatever stays behind.
+    #[must_use]
+    pub const fn commitment(&self) -> Digest {
+        match self {
+            Self::Open(part) => part.commitment,
+            Self::Withheld { commitment, .. } | Self::Erased { commitment, .. } => *commitment,
+        }
+    }
+}
+
+impl Frame {
+    /// The bytes on the wire.
+    ///
+    /// # Errors
+    /// `payload_too_large` for a frame over [`MAX_BYTES`].
+    pub fn encode(&self) -> Result<Vec<u8>, Refusal> {
+        let bytes = postcard::to_extend(self, vec![VERSION])
+            .map_err(|error| Refusal::new(Code::Unspecified, format!("frame does not encode: {error}")))?;
+        if bytes.len() > MAX_BYTES {
+            let detail = format!("frame of {} bytes; at most {MAX_BYTES}", bytes.len());
+            return Err(Refusal::new(Code::PayloadTooLarge, detail).with("limit", MAX_BYTES.into()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a frame: version, then exactly one postcard value.
+    ///
+    /// # Errors
+    /// `version_unsupported` for another version, `validation_failed` for bytes that are no frame.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        let invalid = || Refusal::invalid("", "a postcard frame with nothing after it");
+        if bytes.len() > MAX_BYTES {
+            return Err(Refusal::new(Code::PayloadTooLarge, "frame too long").with("limit", MAX_BYTES.into()));
+        }
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+                Ok((frame, [])) => Ok(frame),
+                Ok(_) | Err(_) => Err(invalid()),
+            },
+            Some((version, _)) => {
+                let detail = format!("frame version {version}; this cell speaks {VERSION}");
+                Err(Refusal::new(Code::VersionUnsupported, detail).with("supported", vec![VERSION].into()))
+            }
+            None => Err(invalid()),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{CellId, MessageId, ParticipantId, SessionId};
 use crate::protocol::session::History;
-use crate::store::{Fault, Order, View as _, Write};
+use crate::store::{Fault, View as _, Write};
 
 /// Hashes of the newest records kept in memory, for `seen`.
 const RECENT: usize = 128;

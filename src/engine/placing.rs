@@ -22,7 +22,7 @@ use crate::protocol::receipt::Receipt;
 use crate::protocol::record::Record;
 use crate::protocol::session::{Changes, Event as SessionEvent, Head, State};
 use crate::protocol::time::Timestamp;
-use crate::store::{Fault, Order, View as Rows};
+use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
 use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
 

@@ -19,7 +19,7 @@ use crate::protocol::json::Json;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::residency::{Policy, Zone};
 use crate::protocol::statement::{KeyStatement, Statement as _};
-use crate::store::{Fault, Order, View as Rows};
+use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
 
 const PURPOSE: &[u8] = b"asp-cell/1 agent";

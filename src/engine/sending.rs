@@ -31,7 +31,7 @@ use crate::protocol::session::{
 };
 use crate::protocol::terms::Body;
 use crate::protocol::time::{Span, Timestamp};
-use crate::store::{Fault, Order, View as Rows};
+use crate::store::{Fault, View as Rows};
 use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
 
 impl Engine {

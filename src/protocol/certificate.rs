@@ -100,6 +100,18 @@ impl Authorities {
         let named = self.verify(&x5c_of(jwk)?, at)?;
         check_jwk(jwk, named)
     }
+
+    /// As [`Authorities::verify_jwk`], at the moment when the chain was whole for the first time. For transcripts:
+    /// certificates live for days and transcripts for years, so what counts is that the cell was given the key.
+    pub fn verify_jwk_in_its_time(&self, jwk: &Value) -> Result<CellKey, BadCertificate> {
+        let chain = x5c_of(jwk)?;
+        let mut at = Timestamp(0);
+        for certificate in &chain {
+            let seconds = parse(certificate)?.validity().not_before.timestamp();
+            at = at.max(Timestamp(seconds.saturating_mul(1000)));
+        }
+        check_jwk(jwk, self.verify(&chain, at)?)
+    }
 }
 
 /// The cell and key that a chain claims, up to no authority: for those who have none, and say so.

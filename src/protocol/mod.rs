@@ -30,4 +30,5 @@ pub mod session;
 pub mod statement;
 pub mod terms;
 pub mod time;
+pub mod transcript;
 pub mod url;

@@ -1,0 +1,136 @@
+//! The off-line verifier: what a transcript (S13) proves to somebody who trusts neither cell.
+//!
+//! Each record is judged by itself, against its own `previousHash`, so that damage stays where it is; the file is
+//! corrupt as soon as anything in it is. Nothing is trusted but what was given as [`Pins`]; where the file's own word
+//! is taken, a warning says so. Any JSON is judged without a panic and in time linear in its size.
+//!
+//! Not judged: what nobody signs and nobody could, as `exportedAt` and the trust figures shown in `session`.
+//! Source: docs/spec/details.md section 2 ("A verifier", "Verdicts") and S13; tests/vectors/README.md.
+
+mod agents;
+mod cells;
+mod chain;
+mod consents;
+mod parts;
+mod proofs;
+mod receipts;
+mod report;
+mod session;
+mod shown;
+mod signed;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use report::{Problem, Report, Verdict};
+
+use crate::crypto::json::{Rules, read};
+use crate::crypto::jwk::PublicKey;
+use crate::protocol::certificate::Authorities;
+use crate::protocol::ids::{CellId, OrgName};
+use agents::Agents;
+use cells::Cells;
+use consents::Consents;
+use receipts::Receipts;
+use shown::Shown;
+
+/// What the verifier was given beside the file.
+#[derive(Debug, Clone, Default)]
+pub struct Pins {
+    /// The issuers of cells' certificates.
+    pub authorities: Option<Authorities>,
+    /// Cells' signing keys, used where there is no authority.
+    pub cells: BTreeMap<CellId, Vec<PublicKey>>,
+    /// Organisations' consent keys, old ones too.
+    pub organisations: BTreeMap<OrgName, Vec<PublicKey>>,
+}
+
+/// Verifies a file's bytes.
+#[must_use]
+pub fn verify_bytes(bytes: &[u8], pins: &Pins) -> Report {
+    match read(bytes, Rules::WRITTEN) {
+        Ok(file) => verify(&file, pins),
+        Err(rejected) => {
+            let mut report = Report::default();
+            report.problem("file", rejected.to_string());
+            report
+        }
+    }
+}
+
+/// Verifies a transcript that was read strictly.
+#[must_use]
+pub fn verify(file: &Value, pins: &Pins) -> Report {
+    let mut report = Report::default();
+    if text(file, "type") != Some("asp/1.0 transcript") {
+        report.problem("type", "expected type \"asp/1.0 transcript\"");
+    }
+    let cells = Cells::read(file, pins, &mut report);
+    let consents = Consents::read(file, pins, &mut report);
+    let agents = Agents::read(file, consents.valid(), &cells, &mut report);
+    let records = records(file, &mut report);
+    let receipts = Receipts::read(file, &cells, &mut report);
+    let evidence = Evidence { file, cells: &cells, consents: &consents, agents: &agents, records: &records };
+    chain::judge(&evidence, &receipts, &mut report);
+    parts::judge(&evidence, &mut report);
+    proofs::judge(&evidence, &mut report);
+    receipts.judge(&evidence, &mut report);
+    session::judge(&evidence, &mut report);
+    signed::judge(&evidence, &mut report);
+    report
+}
+
+/// What the file holds, read, by which its records are judged.
+struct Evidence<'f> {
+    file: &'f Value,
+    cells: &'f Cells,
+    consents: &'f Consents,
+    agents: &'f Agents,
+    records: &'f BTreeMap<u64, Shown<'f>>,
+}
+
+impl Evidence<'_> {
+    /// A member of `session`.
+    fn session(&self, member: &str) -> Option<&Value> {
+        self.file.get("session")?.get(member)
+    }
+}
+
+/// The records by sequence; each stands once, and in order.
+fn records<'f>(file: &'f Value, report: &mut Report) -> BTreeMap<u64, Shown<'f>> {
+    let mut records = BTreeMap::new();
+    let mut last = 0;
+    for value in list(file, "records", report) {
+        let Some(shown) = Shown::of(value) else {
+            report.problem("sequence", "a record without a sequence from 1");
+            continue;
+        };
+        if shown.sequence <= last {
+            let detail = format!("record {} stands after record {last}; each stands once, in order", shown.sequence);
+            report.problem("sequence", detail);
+        }
+        last = last.max(shown.sequence);
+        records.entry(shown.sequence).or_insert(shown);
+    }
+    if records.is_empty() {
+        report.problem("sequence", "no records");
+    }
+    records
+}
+
+/// A list of the file; one that is no list is a problem, one that is not there is empty.
+fn list<'f>(file: &'f Value, name: &str, report: &mut Report) -> &'f [Value] {
+    match file.get(name) {
+        Some(Value::Array(items)) => items,
+        Some(_) => {
+            report.problem("shape", format!("`{name}` is no list"));
+            &[]
+        }
+        None => &[],
+    }
+}
+
+fn text<'v>(value: &'v Value, member: &str) -> Option<&'v str> {
+    value.get(member)?.as_str()
+}

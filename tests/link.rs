@@ -11,10 +11,7 @@ use std::time::Duration;
 use asp_cell::peering::PeerState;
 use asp_cell::protocol::refusal::{Code, Refusal};
 use asp_cell::testkit::relay::{Relay, Weather};
-use peering::{Authority, Cell, Disk, Files, Leaf, disk, frames, peer, socket, until, within};
-
-const EU: &str = "eu-west-1";
-const US: &str = "us-east-1";
+use peering::{Authority, Cell, Disk, EU, Files, Leaf, US, disk, frames, peer, socket, until, within};
 
 /// Two cells under one CA, each behind a relay.
 struct Pair {
@@ -281,13 +278,14 @@ async fn a_re_keyed_peer_must_show_the_new_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_is_away_is_down_and_comes_back_by_itself() {
     let pair = Pair::start(Weather::clear(), 14).await;
-    pair.cut();
-    let Pair { us, to_us, to_eu, us_files, authority, us_disk, eu, .. } = pair;
+    pair.connected().await;
+    let Pair { us, to_us, us_files, authority, us_disk, eu, .. } = pair;
     us.peering.shutdown().await;
-    to_us.restore();
-    to_eu.restore();
-    until("the peer is down", || eu.status().state == PeerState::Down).await;
-    assert!(eu.status().reason.unwrap().contains("does not answer"));
+    until("the peer is down", || {
+        let status = eu.status();
+        status.state == PeerState::Down && status.reason.is_some_and(|reason| reason.contains("does not answer"))
+    })
+    .await;
     let since = eu.status().since;
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(eu.status().since, since, "it has been down since then, however often it was dialled");

@@ -5,129 +5,14 @@
 
 mod peering;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use asp_cell::crypto::digest::Digest;
 use asp_cell::peering::{Anchor, PeerState};
-use peering::{Authority, Cell, Files, Leaf, disk, peer, socket, until, uri};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint};
+use peering::stranger::{Showing, client, endpoint, greeted, server};
+use peering::{Authority, Cell, EU, Files, Leaf, US, disk, peer, socket, until, uri};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, SanType};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
-
-const EU: &str = "eu-west-1";
-const US: &str = "us-east-1";
-
-/// A stranger that believes anybody.
-#[derive(Debug)]
-struct Credulous;
-
-impl ServerCertVerifier for Credulous {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
-
-/// What a stranger shows.
-#[derive(Clone)]
-struct Showing {
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivateKeyDer<'static>>,
-    alpn: &'static [u8],
-}
-
-impl Showing {
-    fn new(authority: &Authority, leaf: &Leaf, key: &KeyPair) -> Self {
-        let chain = vec![CertificateDer::from_pem_slice(authority.issue(leaf, key).as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        Self { chain, key: Arc::new(key), alpn: b"asp-cell/1" }
-    }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-/// A client that shows this, or nothing.
-fn client(showing: Option<&Showing>) -> quinn::ClientConfig {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Credulous));
-    let mut config = match showing {
-        Some(showing) => config.with_client_auth_cert(showing.chain.clone(), showing.key.clone_key()).unwrap(),
-        None => config.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![showing.map_or(&b"asp-cell/1"[..], |showing| showing.alpn).to_vec()];
-    config.enable_early_data = true;
-    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
-}
-
-/// A server that shows this and asks for nothing.
-fn server(showing: &Showing) -> (Endpoint, SocketAddr) {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(showing.chain.clone(), showing.key.clone_key())
-        .unwrap();
-    config.alpn_protocols = vec![showing.alpn.to_vec()];
-    let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(config).unwrap()));
-    let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = endpoint.local_addr().unwrap();
-    let listening = endpoint.clone();
-    tokio::spawn(async move {
-        while let Some(incoming) = listening.accept().await {
-            tokio::spawn(incoming.into_future());
-        }
-    });
-    (endpoint, address)
-}
-
-/// A connection the cell took: it says hello. `Err` is what the stranger hears instead.
-async fn greeted(endpoint: &Endpoint, config: quinn::ClientConfig, to: SocketAddr) -> Result<Connection, String> {
-    let connecting = endpoint.connect_with(config, to, &format!("{EU}.asp.invalid")).unwrap();
-    let hello = async {
-        let connection = connecting.await.map_err(|error| error.to_string())?;
-        let mut stream = connection.accept_uni().await.map_err(|error| error.to_string())?;
-        stream.read_exact(&mut [0; 4]).await.map_err(|error| error.to_string())?;
-        Ok(connection)
-    };
-    tokio::time::timeout(Duration::from_secs(10), hello).await.unwrap_or(Err("silence".into()))
-}
 
 /// Everything a certificate of the US cell can be but right, and what the refusal says of it.
 fn wrong(authority: &Authority, key: &KeyPair) -> Vec<(&'static str, Showing, &'static str)> {
@@ -158,7 +43,7 @@ async fn a_stranger_who_dials_is_refused_in_the_handshake() {
     let nobody = "127.0.0.1:9".parse().unwrap();
     let files = Files::new(&authority, &Leaf::of(EU));
     let cell = Cell::start(EU, &files, socket, vec![peer(US, nobody, authority.anchor())], &disk(1));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = endpoint();
     let key = KeyPair::generate().unwrap();
 
     let said = greeted(&endpoint, client(None), address).await.unwrap_err();
@@ -229,7 +114,7 @@ async fn a_pinned_key_is_believed_and_no_other() {
     assert!(reason.contains(&wrong_pin.to_string()) && reason.contains(&pin(&us_files).to_string()), "{reason}");
 
     // A pin stands for the key alone: name, dates and usage are checked all the same.
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = endpoint();
     let ups = us.memory.ups.load(Ordering::SeqCst);
     let past = Leaf { not_after: Leaf::of(EU).not_before + Duration::from_mins(1), ..Leaf::of(EU) };
     let signing = Leaf { usages: vec![], ..Leaf::of(EU) };
@@ -249,7 +134,7 @@ async fn nothing_is_resumed_and_no_early_data_is_taken() {
     let files = Files::new(&authority, &Leaf::of(EU));
     let nobody = "127.0.0.1:9".parse().unwrap();
     let cell = Cell::start(EU, &files, socket, vec![peer(US, nobody, authority.anchor())], &disk(1));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = endpoint();
     let key = KeyPair::generate().unwrap();
     let short = Leaf::of(US).lasting(Duration::from_secs(3));
     // One configuration, and so one session cache, for both connections.
@@ -261,39 +146,5 @@ async fn nothing_is_resumed_and_no_early_data_is_taken() {
     assert!(connecting.into_0rtt().is_err(), "no ticket, so nothing to send early data under");
     let said = greeted(&endpoint, config, address).await.unwrap_err();
     assert!(said.contains("was valid from"), "{said}");
-    assert!(!cell.memory.reached());
-}
-
-/// What a peer with the right certificate may not send ends its link, and is never allocated.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_no_hello_end_the_connection() {
-    let authority = Authority::new();
-    let (socket, address) = socket();
-    let files = Files::new(&authority, &Leaf::of(EU));
-    let nobody = "127.0.0.1:9".parse().unwrap();
-    let cell = Cell::start(EU, &files, socket, vec![peer(US, nobody, authority.anchor())], &disk(1));
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let showing = Showing::new(&authority, &Leaf::of(US), &KeyPair::generate().unwrap());
-    for (bytes, reason) in [
-        (&[0xff, 0xff, 0xff, 0xff, 1][..], "a frame of 4294967295 bytes"),
-        (&[0, 1, 0, 1, 1], "a frame of 65537 bytes"),
-        (&[0, 0, 0, 0], "an empty frame"),
-        (&[0, 0, 0, 2, 9, 0], "frame version 9"),
-        (&[0, 0, 0, 3, 1, 2, 5], "the first frame of a link must be a hello"),
-        (&[0, 0, 0, 2, 1, 77], "not a frame of version 1"),
-    ] {
-        let connection = greeted(&endpoint, client(Some(&showing)), address).await.unwrap();
-        let mut stream = connection.open_uni().await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await.unwrap().to_string();
-        assert!(closed.contains(reason), "{bytes:?}: {closed}");
-    }
-    // One stream each way is all there is.
-    let connection = greeted(&endpoint, client(Some(&showing)), address).await.unwrap();
-    let _only = connection.open_uni().await.unwrap();
-    let second = tokio::time::timeout(Duration::from_millis(300), connection.open_uni()).await;
-    let other = tokio::time::timeout(Duration::from_millis(300), connection.open_bi()).await;
-    assert!(second.is_err() && other.is_err());
-    assert!(connection.send_datagram(vec![0].into()).is_err());
     assert!(!cell.memory.reached());
 }

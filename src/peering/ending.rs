@@ -144,11 +144,29 @@ fn bare(reason: &str) -> &str {
     inner.and_then(|inner| inner.strip_suffix("))")).unwrap_or(reason)
 }
 
-/// At most [`REASON`] bytes, cut between characters.
+/// At most [`REASON`] bytes, cut between characters, and on one line: part of it may be a peer's words.
 fn shortened(mut text: String) -> String {
     if text.len() > REASON {
         let end = (0..=REASON).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
         text.truncate(end);
     }
-    text
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        let long = format!("first\nsecond\u{1b}[31m{}", "é".repeat(REASON));
+        let reason = Ending::down(long).reason;
+        assert!(reason.starts_with("first second [31m") && reason.len() <= REASON, "{reason}");
+    }
+
+    #[test]
+    fn a_verifiers_words_are_shown_without_their_wrapping() {
+        assert_eq!(bare("invalid peer certificate: Other(OtherError(no peer here))"), "no peer here");
+        assert_eq!(bare("peer doesn't support any known protocol"), "peer doesn't support any known protocol");
+    }
 }

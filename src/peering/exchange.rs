@@ -41,7 +41,7 @@ pub trait Exchange: Send + Sync + 'static {
     fn down(&self, peer: &CellId);
 
     /// The frames to send after the number `after`, in order, together at most `max_bytes`; none: nothing to send
-    /// now, or the next one is longer than that.
+    /// now, or the next one is longer than that. The link may leave the last ones for the next call.
     fn outbound(&self, peer: &CellId, after: u64, max_bytes: usize) -> impl Future<Output = Vec<Outgoing>> + Send;
 
     /// Applies frames that came from `peer`, in order; durable when it returns, with the last number applied.

@@ -84,17 +84,26 @@ struct Window {
     last: u64,
     frames: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// The room in which the outbox had nothing to send, until it is woken.
+    idle_in: Option<usize>,
     /// When the last acknowledgement came, or the window last stopped being empty.
     progress: Instant,
 }
 
 impl Window {
     fn new(has: u64) -> Self {
-        Self { last: has, frames: VecDeque::new(), bytes: 0, progress: Instant::now() }
+        Self { last: has, frames: VecDeque::new(), bytes: 0, idle_in: None, progress: Instant::now() }
     }
 
     fn room(&self) -> usize {
         WINDOW.saturating_sub(self.bytes)
+    }
+
+    /// Whether the outbox may have a frame for this room: it had none in a smaller one that is also too small for
+    /// some frame, or was not asked since it was woken.
+    fn may_send(&self) -> bool {
+        let room = self.room();
+        room > 0 && self.idle_in.is_none_or(|idle| idle < MAX_FRAME && idle < room)
     }
 
     fn push(&mut self, number: u64, length: usize) {
@@ -135,7 +144,7 @@ impl<E: Exchange> Outward<'_, E> {
                 return ending;
             }
             if out.is_empty() {
-                if let Some(ending) = self.wait(&window).await {
+                if let Some(ending) = self.wait(&mut window).await {
                     return ending;
                 }
                 continue;
@@ -157,31 +166,37 @@ impl<E: Exchange> Outward<'_, E> {
             append(&LinkFrame::Ack { upto: due }, out)?;
         }
         window.acknowledge(*self.acknowledged.borrow_and_update());
-        let room = window.room();
-        if room == 0 {
+        if !window.may_send() {
             return Ok(());
         }
+        let room = window.room();
+        window.idle_in = Some(room);
         for frame in self.exchange.outbound(self.peer, window.last, room).await {
-            if frame.number <= window.last || frame.bytes.len() > MAX_DATA {
-                let (number, length) = (frame.number, frame.bytes.len());
-                return Err(Ending::down(format!(
-                    "frame {number} of {length} bytes cannot be sent after {}",
-                    window.last
-                )));
+            let (number, length) = (frame.number, frame.bytes.len());
+            if number <= window.last || length > MAX_DATA {
+                return Err(Ending::down(format!("frame {number} of {length} bytes cannot follow {}", window.last)));
             }
-            window.push(frame.number, frame.bytes.len().saturating_add(FRAME_OVERHEAD));
-            append(&LinkFrame::data(frame.number, frame.bytes), out)?;
+            let counted = length.saturating_add(FRAME_OVERHEAD);
+            if counted > window.room() {
+                break;
+            }
+            window.idle_in = None;
+            window.push(number, counted);
+            append(&LinkFrame::data(number, frame.bytes), out)?;
         }
         self.sent.store(window.last, Ordering::Release);
         Ok(())
     }
 
     /// Waits until there may be something to write.
-    async fn wait(&mut self, window: &Window) -> Option<Ending> {
+    async fn wait(&mut self, window: &mut Window) -> Option<Ending> {
         tokio::select! {
             due = self.to_acknowledge.changed() => due.err().map(|_| Ending::own(Close::Away)),
             acknowledged = self.acknowledged.changed() => acknowledged.err().map(|_| Ending::own(Close::Away)),
-            () = self.exchange.woken(self.peer), if window.room() > 0 => None,
+            () = self.exchange.woken(self.peer), if window.room() > 0 => {
+                window.idle_in = None;
+                None
+            }
             () = sleep_until(window.progress + STALL), if !window.frames.is_empty() => Some(stalled()),
         }
     }
@@ -325,5 +340,18 @@ mod tests {
         assert_eq!(window.room(), WINDOW - 5);
         window.acknowledge(13);
         assert_eq!((window.room(), window.frames.len()), (WINDOW, 0));
+    }
+
+    #[test]
+    fn an_idle_outbox_is_asked_again_only_for_more_room_or_when_woken() {
+        let mut window = Window::new(0);
+        assert!(window.may_send());
+        window.idle_in = Some(WINDOW);
+        assert!(!window.may_send(), "there was room for any frame, and there was none");
+        window.push(1, WINDOW - 100);
+        window.idle_in = Some(100);
+        assert!(!window.may_send());
+        window.acknowledge(1);
+        assert!(window.may_send(), "the next frame may have been longer than 100 bytes");
     }
 }

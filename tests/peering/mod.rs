@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy knows tests by their attribute; these serve tests")]
 
+pub mod stranger;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,10 @@ use rcgen::{
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+
+/// The two cells; the one with the lower id is the first.
+pub const EU: &str = "eu-west-1";
+pub const US: &str = "us-east-1";
 
 /// What a cell keeps on disk: its outbox to the one peer, and what it applied from it.
 pub struct Disk {

@@ -136,12 +136,13 @@ impl Home {
     }
 }
 
-/// All versions of one consent that were agreed, and the newest one, agreed or not.
+/// All versions of one consent that were agreed, the newest one on the table, and its draft successor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiation {
     earlier: Vec<Consent>,
-    latest: Consent,
-    /// Who made the newest version.
+    /// The newest version that both cells may know.
+    tabled: Consent,
+    /// Who made it.
     maker: OrgName,
     /// Its successor, written here and not signed yet; no other cell knows it.
     draft: Option<(Consent, OrgName)>,
@@ -158,7 +159,7 @@ impl Negotiation {
         party(&document, by)?;
         Ok(Self {
             earlier: Vec::new(),
-            latest: unsigned(document),
+            tabled: unsigned(document),
             maker: by.clone(),
             draft: None,
             revoked: None,
@@ -187,16 +188,16 @@ impl Negotiation {
         if let Some(Ok(signed)) = drafted {
             return Ok(self.proposing(signed, by));
         }
-        if self.latest.agreed() && drafted.is_none() {
+        if self.tabled.agreed() && drafted.is_none() {
             return Err(
                 self.wrong_state(at, "both have signed the newest version; counter it or offer another consent")
             );
         }
-        if *by != self.maker && !self.latest.signatures.contains_key(&self.maker) {
+        if *by != self.maker && !self.tabled.signatures.contains_key(&self.maker) {
             return Err(self.wrong_state(at, format!("{} made this version and must sign it first", self.maker)));
         }
-        let signed = sign(&self.latest).map_err(|why| why.refusal("/signature"))?;
-        Ok(Self { latest: signed, draft: None, ..self.clone() })
+        let signed = sign(&self.tabled).map_err(|why| why.refusal("/signature"))?;
+        Ok(Self { tabled: signed, draft: None, ..self.clone() })
     }
 
     /// Merges what the cell of `from` sent: an offer, a counter or an acceptance. The same twice changes nothing.
@@ -220,24 +221,24 @@ impl Negotiation {
         if consent.agreed() {
             return Err(Refusal::new(Code::NotFound, "an acceptance of an offer that was never made here"));
         }
-        Ok(Self { latest: consent.clone(), ..Self::offer(consent.document, from)? })
+        Ok(Self { tabled: consent.clone(), ..Self::offer(consent.document, from)? })
     }
 
     fn received(&self, consent: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
         let digest = consent.document.digest();
         let same = |known: &Consent| known.document.digest() == digest;
         let version = |consent: &Consent| consent.document.clauses().version;
-        if self.earlier.iter().any(same) || (self.latest.agreed() && same(&self.latest)) {
+        if self.earlier.iter().any(same) || (self.tabled.agreed() && same(&self.tabled)) {
             Ok(self.clone())
-        } else if same(&self.latest) {
+        } else if same(&self.tabled) {
             // Also when a revocation overtook it: both cells hold the same signatures in the end.
-            let mut merged = self.latest.clone();
+            let mut merged = self.tabled.clone();
             merged.signatures.extend(consent.signatures);
             merged.keys.extend(consent.keys);
-            Ok(Self { latest: merged, draft: None, ..self.clone() })
+            Ok(Self { tabled: merged, draft: None, ..self.clone() })
         } else if consent.agreed() {
             Err(self.wrong_state(at, "an acceptance of a version that was never made here"))
-        } else if !self.latest.agreed() && version(&self.latest) == version(&consent) {
+        } else if !self.tabled.agreed() && version(&self.tabled) == version(&consent) {
             self.rival(consent, from, at)
         } else {
             self.open_for(from, at)?;
@@ -251,7 +252,7 @@ impl Negotiation {
     fn rival(&self, theirs: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
         self.still_live(at)?;
         let ground = |consent: &Consent| consent.document.clauses().previous;
-        if ground(&self.latest) == ground(&theirs) && *from < self.maker {
+        if ground(&self.tabled) == ground(&theirs) && *from < self.maker {
             return Ok(self.proposing(theirs, from));
         }
         Err(self.wrong_state(at, "another version with this number waits for an answer"))
@@ -259,7 +260,7 @@ impl Negotiation {
 
     /// Ends the consent. The first revocation counts, a second changes nothing.
     pub fn revoke(&self, revoked: Revoked) -> Result<Self, Refusal> {
-        party(&self.latest.document, &revoked.organisation)?;
+        party(&self.tabled.document, &revoked.organisation)?;
         if revoked.consent_id != self.consent_id() {
             return Err(Refusal::invalid("/consentId", self.consent_id().to_string()));
         }
@@ -277,18 +278,18 @@ impl Negotiation {
     /// The consent's id.
     #[must_use]
     pub fn consent_id(&self) -> ConsentId {
-        self.latest.document.clauses().consent_id
+        self.tabled.document.clauses().consent_id
     }
 
     /// The newest version, agreed or not.
     #[must_use]
-    pub const fn latest(&self) -> &Consent {
-        &self.latest
+    pub fn latest(&self) -> &Consent {
+        self.draft.as_ref().map_or(&self.tabled, |(draft, _)| draft)
     }
 
     /// All agreed versions, ascending.
     pub fn agreed(&self) -> impl DoubleEndedIterator<Item = &Consent> {
-        self.earlier.iter().chain(Some(&self.latest).filter(|latest| latest.agreed()))
+        self.earlier.iter().chain(Some(&self.tabled).filter(|tabled| tabled.agreed()))
     }
 
     /// The version that counts at `at`: the newest agreed one whose time has come. It may be over or revoked.
@@ -306,7 +307,7 @@ impl Negotiation {
     /// The number and `previous` of the next version.
     #[must_use]
     pub fn next(&self) -> (u64, Digest) {
-        let document = &self.latest.document;
+        let document = &self.tabled.document;
         (document.clauses().version.saturating_add(1), document.digest())
     }
 
@@ -333,17 +334,17 @@ impl Negotiation {
         }
     }
 
-    /// S10 of the newest version; of its draft successor if there is one.
+    /// S10 of the newest version.
     #[must_use]
     pub fn to_json(&self, at: Timestamp) -> Value {
-        let newest = self.draft.as_ref().map_or(&self.latest, |(draft, _)| draft);
-        newest.to_json(self.status(newest, at))
+        let latest = self.latest();
+        latest.to_json(self.status(latest, at))
     }
 
     /// S10 of every version that is neither over nor replaced, or of the newest if all are.
     #[must_use]
     pub fn list(&self, at: Timestamp) -> Vec<Value> {
-        let all = self.earlier.iter().chain([&self.latest]).chain(self.draft.as_ref().map(|(draft, _)| draft));
+        let all = self.earlier.iter().chain([&self.tabled]).chain(self.draft.as_ref().map(|(draft, _)| draft));
         let live = |consent: &&Consent| !matches!(self.status(consent, at), Status::Expired | Status::Revoked);
         let shown: Vec<Value> = all.filter(live).map(|c| c.to_json(self.status(c, at))).collect();
         if shown.is_empty() { vec![self.to_json(at)] } else { shown }
@@ -351,12 +352,12 @@ impl Negotiation {
 
     /// Whether `by` may make another version now.
     fn open_for(&self, by: &OrgName, at: Timestamp) -> Result<(), Refusal> {
-        party(&self.latest.document, by)?;
+        party(&self.tabled.document, by)?;
         self.still_live(at)?;
-        if self.latest.document.clauses().version >= MAX_VERSIONS {
+        if self.tabled.document.clauses().version >= MAX_VERSIONS {
             return Err(self.wrong_state(at, format!("{MAX_VERSIONS} versions are enough; offer another consent")));
         }
-        if !self.latest.agreed() && self.maker == *by {
+        if !self.tabled.agreed() && self.maker == *by {
             return Err(
                 self.wrong_state(at, format!("{by} made the version that waits; the other organisation answers it"))
             );
@@ -366,14 +367,14 @@ impl Negotiation {
 
     /// Whether `document` is a successor of the newest version.
     fn follows(&self, document: &Document) -> Result<(), Refusal> {
-        let (latest, (version, previous)) = (&self.latest.document, self.next());
+        let (tabled, (version, previous)) = (&self.tabled.document, self.next());
         let clauses = document.clauses();
         if (clauses.consent_id, clauses.version, clauses.previous) != (self.consent_id(), version, Some(previous)) {
             let expected = format!("version {version} of {} with previous {previous}", self.consent_id());
             return Err(Refusal::invalid("/document", expected));
         }
         let organisations = |document: &Document| document.clauses().parties.each_ref().map(|p| p.organisation.clone());
-        if organisations(document) != organisations(latest) {
+        if organisations(document) != organisations(tabled) {
             return Err(Refusal::invalid("/document/parties", "the organisations of the version that it replaces"));
         }
         Ok(())
@@ -384,7 +385,7 @@ impl Negotiation {
         if self.revoked.is_some() {
             return Err(self.wrong_state(at, "the consent was revoked; offer another one"));
         }
-        if at >= self.latest.document.clauses().not_after {
+        if at >= self.tabled.document.clauses().not_after {
             return Err(self.wrong_state(at, "notAfter has passed; offer another consent"));
         }
         Ok(())
@@ -392,7 +393,7 @@ impl Negotiation {
 
     /// `state_violation` in the terms of negotiation.
     fn wrong_state(&self, at: Timestamp, detail: impl Into<String>) -> Refusal {
-        let status = self.status(&self.latest, at);
+        let status = self.status(&self.tabled, at);
         let allowed: &[&str] = match status {
             Status::Offered | Status::Countered => &["accept", "counter", "sign", "revoke"],
             Status::Accepted | Status::Active | Status::Suspended => &["counter", "revoke"],
@@ -405,7 +406,7 @@ impl Negotiation {
     /// `consent` is the newest version now; the one before is kept if it was agreed.
     fn proposing(&self, consent: Consent, by: &OrgName) -> Self {
         let earlier = self.agreed().cloned().collect();
-        Self { earlier, latest: consent, maker: by.clone(), draft: None, ..self.clone() }
+        Self { earlier, tabled: consent, maker: by.clone(), draft: None, ..self.clone() }
     }
 }
 

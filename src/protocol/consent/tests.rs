@@ -164,6 +164,22 @@ fn an_agreed_version_stays_in_force_until_its_successor_is_agreed() {
 }
 
 #[test]
+fn a_counter_waits_for_its_maker_s_signature_and_signing_it_accepts_nothing() {
+    let world = World::new();
+    let offered = world.offer(world.clauses(1, &[Metadata]));
+    let mut clauses = world.clauses(1, &[Metadata]);
+    (clauses.version, clauses.previous) = (2, Some(offered.next().1));
+    clauses.purposes = vec!["restock".into()];
+    let drafted = offered.counter(Document::of(clauses).unwrap(), &world.orgs[1], NOW).unwrap();
+    assert_eq!(drafted.latest().document.clauses().version, 2);
+    assert!(drafted.latest().signatures.is_empty());
+    let countered = world.signed(&drafted, 1);
+    assert_eq!(status(&countered, NOW), Status::Countered);
+    assert_eq!(countered.agreed().count(), 0);
+    assert_eq!(world.signed(&countered, 0).agreed().count(), 1);
+}
+
+#[test]
 fn a_stranger_s_signature_and_a_foreign_home_are_refused() {
     let world = World::new();
     let offered = world.offer(world.clauses(1, &[Metadata]));

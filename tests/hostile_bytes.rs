@@ -1,5 +1,13 @@
 //! Whatever bytes arrive, the readers answer with a value or a refusal, and both encodings answer alike.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use asp_cell::crypto::digest::base64url;
 use asp_cell::crypto::es256::SigningKey;
 use asp_cell::crypto::json::{Rules, canonical, read};

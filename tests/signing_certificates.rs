@@ -1,5 +1,13 @@
 //! A cell's signing key is believed up to an authority only: of chains that differ in one thing, one verifies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use asp_cell::crypto::digest::Digest;
 use asp_cell::crypto::jwk::PublicKey;
 use asp_cell::protocol::certificate::{self, Authorities, BadCertificate, CellKey};
@@ -55,15 +63,15 @@ fn public(key: &KeyPair) -> PublicKey {
 }
 
 /// An identity as `asp-cell pki` issues it, and the signing certificate that its key issues.
-fn certified(authority: &Authority, identity: &CertificateParams, signing: &CertificateParams) -> Chain {
+fn certified(authority: &Authority, identity: &CertificateParams, signing: &CertificateParams) -> Certified {
     let (identity_key, signing_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let issuer = Issuer::from_params(identity, &identity_key);
     let signing = signing.signed_by(&signing_key, &issuer).unwrap().der().clone();
     let spki = Digest::of(&[&identity_key.subject_public_key_info()]);
-    Chain { chain: vec![signing, authority.issue(identity, &identity_key)], key: public(&signing_key), spki }
+    Certified { chain: vec![signing, authority.issue(identity, &identity_key)], key: public(&signing_key), spki }
 }
 
-struct Chain {
+struct Certified {
     chain: Vec<CertificateDer<'static>>,
     key: PublicKey,
     spki: Digest,
@@ -124,7 +132,7 @@ fn exactly_one_uri_of_a_cell_is_a_name() {
 #[test]
 fn an_identity_may_certify_the_signing_key_of_its_own_cell() {
     let authority = authority();
-    let Chain { chain, key, spki } = certified(&authority, &identity(&[CELL]), &dated(&[CELL]));
+    let Certified { chain, key, spki } = certified(&authority, &identity(&[CELL]), &dated(&[CELL]));
     let named = CellKey { cell: "eu-west-1".parse().unwrap(), key };
     assert_eq!(authority.anchors().verify(&chain, NOW).as_ref(), Ok(&named));
     assert_eq!(Authorities::Pinned(spki).verify(&chain, NOW).as_ref(), Ok(&named));

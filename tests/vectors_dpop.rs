@@ -1,5 +1,13 @@
 //! dpop.json: proofs that hold and that do not, with the reason that is named.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 mod vector;
 
 use std::collections::BTreeSet;

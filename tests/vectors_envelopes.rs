@@ -1,5 +1,13 @@
 //! envelopes.json: what each kind of message, and a dispute, is hashed as; and that `wire` reads its body into that.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "vector/message.rs"]
 mod message;
 mod vector;

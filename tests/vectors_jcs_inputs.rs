@@ -1,4 +1,12 @@
-//! jcs_inputs.json: JSON texts that are taken, with their canonical text, and texts that are refused, with the place.
+//! `jcs_inputs.json`: JSON texts that are taken, with their canonical text, and texts that are refused, with the place.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
 
 mod vector;
 
@@ -102,10 +110,10 @@ fn a_refusal_names_the_place() {
 fn size_comes_before_syntax() {
     let body = |size: usize| format!("\"{}\"", "x".repeat(size - 2));
     assert!(json::read(body(262_144).as_bytes()).is_ok());
-    let refusal = json::read(&[b'{'; 262_145]).unwrap_err();
+    let refusal = json::read(&vec![b'{'; 262_145]).unwrap_err();
     assert_eq!((refusal.code.name(), refusal.http_status()), ("payload_too_large", 413));
     assert_eq!(refusal.extras()["limit"], 262_144);
-    assert_eq!(msgpack::read(&[0xc1; 262_145]).unwrap_err(), refusal);
+    assert_eq!(msgpack::read(&vec![0xc1; 262_145]).unwrap_err(), refusal);
 }
 
 #[test]

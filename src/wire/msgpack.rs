@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(refused(&nested(17)).0, 422);
         assert!(read_batch(&nested(17)).is_ok());
         assert!(read_batch(&nested(18)).is_err());
-        assert!(read(&[0x91; 200_000]).is_err());
+        assert!(read(&vec![0x91; 200_000]).is_err());
     }
 
     #[test]

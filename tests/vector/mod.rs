@@ -4,6 +4,7 @@
 //! that the runner never reads. Source: tests/vectors/README.md, last paragraph.
 
 #![allow(dead_code, reason = "each runner uses its own part of this module")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Index;

@@ -108,6 +108,16 @@ impl Constraints {
         !concerned || self.allowed_performatives.contains(&performative)
     }
 
+    /// Whether an amount, with the others that count together with it, is within `maxTransactionValue`; another
+    /// currency than its own is not.
+    #[must_use]
+    pub fn admit(&self, money: Money, others: &[Money]) -> bool {
+        let Some(most) = self.max_transaction_value else { return true };
+        let mine = others.iter().filter(|other| other.currency == most.currency);
+        let sum = mine.fold(money.minor, |sum, other| sum.saturating_add(other.minor));
+        money.currency == most.currency && sum <= most.minor
+    }
+
     /// As S8b shows them, defaults included.
     #[must_use]
     pub fn view(&self) -> Value {

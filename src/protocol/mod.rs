@@ -2,6 +2,7 @@
 //!
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
+pub mod ceiling;
 pub mod certificate;
 pub mod chain;
 pub mod class;
@@ -31,4 +32,5 @@ pub mod statement;
 pub mod terms;
 pub mod time;
 pub mod transcript;
+pub mod trust;
 pub mod url;

@@ -45,6 +45,16 @@ impl Usd {
     }
 }
 
+impl std::fmt::Display for Usd {
+    /// Dollars with two decimals, more only where they are not zero.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = 10_i128.pow(USD_DIGITS);
+        let decimals = format!("{:013}", self.0 % unit);
+        let shown = decimals.trim_end_matches('0');
+        write!(f, "{}.{shown:0<2}", self.0 / unit)
+    }
+}
+
 impl std::ops::Add for Usd {
     type Output = Self;
     /// Saturates: a sum beyond all bounds is beyond every ceiling.

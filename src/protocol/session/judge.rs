@@ -160,11 +160,9 @@ impl Session {
 
     /// `maxTransactionValue` bounds each offer and commitment, and all payments together.
     fn check_value(&self, act: &Act) -> Result<(), Refusal> {
-        let Some(most) = self.constraints.max_transaction_value else { return Ok(()) };
         let (money, others) = match &act.terms.body {
-            Body::Propose(offered) | Body::Counter(offered) => (offered.money, 0),
-            Body::Commit(pledge) if pledge.kind == Kind::Payment => (pledge.money, self.paid_beside(pledge, most)),
-            Body::Commit(pledge) => (pledge.money, 0),
+            Body::Propose(offered) | Body::Counter(offered) => (offered.money, Vec::new()),
+            Body::Commit(pledge) => (pledge.money, self.paid_beside(pledge)),
             Body::Ask(..)
             | Body::Accept
             | Body::Reject(_)
@@ -182,20 +180,23 @@ impl Session {
             | Body::Rate { .. }
             | Body::System(_) => return Ok(()),
         };
-        let Some(money) = money else { return Ok(()) };
-        let fits = money.currency == most.currency && money.minor.saturating_add(others) <= most.minor;
-        let detail = || match others {
-            0 => format!("{money} is not within the session's maxTransactionValue of {most}"),
-            _ => format!("{money} and the payments made before are not within the maxTransactionValue of {most}"),
-        };
-        if fits { Ok(()) } else { Err(against("maxTransactionValue", detail()).at("/terms/amount")) }
+        match (money, self.constraints.max_transaction_value) {
+            (Some(money), Some(most)) if !self.constraints.admit(money, &others) => {
+                let detail =
+                    format!("{money}, with the payments made before, is not within maxTransactionValue, {most}");
+                Err(against("maxTransactionValue", detail).at("/terms/amount"))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
     }
 
-    /// All other payments not withdrawn or rejected, but for one that this pledge takes the place of.
-    fn paid_beside(&self, pledge: &Pledge, most: Money) -> i128 {
+    /// The payments that count together with a pledge: for a payment all others not withdrawn or rejected, but for
+    /// one that it takes the place of.
+    #[must_use]
+    pub fn paid_beside(&self, pledge: &Pledge) -> Vec<Money> {
         let counts = |c: &&Commitment| c.kind == Kind::Payment && !c.status.left_out() && pledge.replaces != Some(c.id);
-        let paid = self.commitments.iter().filter(counts).filter_map(|c| c.money);
-        paid.filter(|money| money.currency == most.currency).fold(0, |sum: i128, money| sum.saturating_add(money.minor))
+        let payments = self.commitments.iter().filter(|_| pledge.kind == Kind::Payment).filter(counts);
+        payments.filter_map(|commitment| commitment.money).collect()
     }
 
     /// `seen` names a record of this chain, not before the referenced one.

@@ -29,6 +29,10 @@ use crate::protocol::time::Timestamp;
 pub(super) const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 pub(super) const FORMAT_KEY: &str = "format";
 
+/// A database up to this size is checked whole when it is opened (about a second); a larger one only row by row when it
+/// is read, where a row that damage hides is noticed by whoever knows that it was there.
+const CHECKED: u64 = 1 << 30;
+
 const IDENTITY: Table<(), Identity> = Table::new("identity");
 
 /// What a database knows of itself.
@@ -95,20 +99,39 @@ impl std::fmt::Debug for Terms {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub place: String,
-    pub database: Database,
+    /// There until it is closed by the drop.
+    database: Option<Database>,
     pub sealer: Sealer,
     stopped: AtomicBool,
 }
 
 impl Shared {
+    /// The database.
+    pub fn database(&self) -> Result<&Database, redb::Error> {
+        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
     /// No more writes: nobody knows what the last one left.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
 
     fn snapshot(self: &Arc<Self>) -> Result<Read, Fault> {
-        let snapshot = contained(&self.place, || Ok(self.database.begin_read()?))?;
+        let snapshot = contained(&self.place, || Ok(self.database()?.begin_read()?))?;
         Ok(Read::new(Arc::clone(self), snapshot))
+    }
+}
+
+/// Closing a damaged database may panic as reading it may.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let closed = contained(&self.place, || {
+            drop(self.database.take());
+            Ok(())
+        });
+        if let Err(fault) = closed {
+            tracing::warn!(%fault, "the database was not closed cleanly");
+        }
     }
 }
 
@@ -186,7 +209,8 @@ impl Store {
 
     fn assemble(place: &Place, database: Database, key: Secret, entropy: Box<dyn Entropy>) -> Self {
         let place = place.path().display().to_string();
-        let shared = Shared { place, database, sealer: Sealer::new(key), stopped: AtomicBool::new(false) };
+        let shared =
+            Shared { place, database: Some(database), sealer: Sealer::new(key), stopped: AtomicBool::new(false) };
         Self { shared: Arc::new(shared), entropy, created: Timestamp(0) }
     }
 
@@ -250,8 +274,13 @@ fn start<B: StorageBackend>(
 ) -> Result<Database, Unusable> {
     let path = place.path().to_owned();
     let name = path.display().to_string();
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes);
     let started = contained(&name, || {
-        Ok(backend.and_then(|backend| Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)))
+        Ok(backend.and_then(|backend| {
+            builder.set_check_integrity_on_open((1..=CHECKED).contains(&backend.len()?));
+            builder.create_with_backend(backend)
+        }))
     })?;
     started.map_err(|error| refused(path, error))
 }

@@ -88,6 +88,8 @@ pub struct Opened {
     pub store: Store,
     /// The vault.
     pub vault: Vault,
+    /// The vault's epoch keys, for [`Vault::rotate`].
+    pub epochs: KeyFile<FileMedium>,
     /// What makes tags of names.
     pub tags: TagKey,
     /// What the vault lies on.
@@ -140,7 +142,7 @@ impl DataDir {
         let medium = Box::new(FileMedium::open(&layout.vault)?);
         let vault = Vault::open(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
         let store = Store::open(&Place::File(layout.database()), self.terms(&root, &vault))?;
-        Ok(Opened { store, vault, tags: root.tag_key(), media, lock })
+        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, lock })
     }
 
     /// The parts belong together: one without the others is a loss, not a beginning.

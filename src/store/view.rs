@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::key::{Key, StartsWith, after_prefix};
-use super::table::Table;
+use super::table::{Table, corrupt};
 use crate::disk::Fault;
 
 /// In which order rows are asked for; a limit cuts off the end.
@@ -78,6 +78,11 @@ pub trait View {
     fn get<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, Fault> {
         let key = key.bytes();
         self.row(table.name(), &key)?.map(|row| table.decode(&key, &row)).transpose()
+    }
+
+    /// The row under `key`, which something else that is stored says is there: its absence is damage.
+    fn existing<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Result<V, Fault> {
+        self.get(table, key)?.ok_or_else(|| corrupt(table.name(), &key.bytes()))
     }
 
     /// At most `limit` rows whose keys lie in `bounds`.

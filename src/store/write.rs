@@ -84,7 +84,7 @@ impl<'s> Write<'s> {
         }
         let (shared, entropy) = self.store.parts();
         let committed =
-            contained(&shared.place, || apply(&shared.database, &self.changes, self.format, &shared.sealer, entropy));
+            contained(&shared.place, || apply(shared.database()?, &self.changes, self.format, &shared.sealer, entropy));
         if committed.is_err() {
             shared.stop();
         }

@@ -11,6 +11,8 @@
 //! | `scope` | [`Scope`]s and the keyed [`Tag`]s that stand for them wherever a name must not |
 //! | `slot` | the 512 bytes of a slot |
 //! | `slots` | [`Vault`]: create, read, destroy |
+//! | `table` | which slot holds what, read at start |
+//! | `rotation` | the end of an epoch |
 //! | `cache` | opened secrets, a bounded number of them |
 //! | `medium` | where slots are written: a file, or a simulated disk |
 //! | `media` | whether overwriting a file really overwrites it |
@@ -24,9 +26,11 @@ pub mod entropy;
 pub mod keys;
 pub mod media;
 pub mod medium;
+mod rotation;
 pub mod scope;
 mod slot;
 mod slots;
+mod table;
 
 pub use keys::{EpochKeys, RootKey};
 pub use media::{Media, MediaPolicy};

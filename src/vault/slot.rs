@@ -16,6 +16,7 @@
 
 use zeroize::Zeroize as _;
 
+use super::keys::EpochKey;
 use super::scope::Tag;
 use crate::crypto::entropy::{Entropy, draw};
 use crate::crypto::seal::{NONCE, TAG, decrypt, encrypt};
@@ -93,8 +94,10 @@ pub enum Found {
     Fresh,
     /// A slot as it was written, with what it holds.
     Written(Header, Secret),
-    /// Neither: torn by a crash, changed, or sealed under a key that is not there.
-    Damaged,
+    /// A slot of an epoch later than any whose key is here.
+    Foreign,
+    /// None of these: changed, torn, or of an epoch that has ended; with the tag it shows.
+    Damaged(Option<Tag>),
 }
 
 /// The bytes of slot `number`, holding `inside`.
@@ -111,27 +114,29 @@ pub fn write(number: u64, header: &Header, key: &Secret, inside: &Secret, entrop
     bytes
 }
 
-/// Reads slot `number`; `key` finds the key of an epoch.
-pub fn read<'k>(number: u64, bytes: &[u8; SLOT], key: impl FnOnce(u64) -> Option<&'k Secret>) -> Found {
+/// Reads slot `number`.
+pub fn read(number: u64, bytes: &[u8; SLOT], keys: &[EpochKey]) -> Found {
     if bytes.iter().all(|byte| *byte == 0) {
         return Found::Fresh;
     }
-    opened(number, bytes, key).map_or(Found::Damaged, |(header, inside)| Found::Written(header, inside))
+    let Some((clear, header)) = bytes.first_chunk().and_then(|clear| Some((clear, Header::decode(clear)?))) else {
+        return Found::Damaged(None);
+    };
+    let Some(key) = keys.iter().find(|key| key.epoch == header.epoch) else {
+        let ended = keys.iter().any(|key| key.epoch > header.epoch);
+        return if ended { Found::Damaged(Some(header.tag)) } else { Found::Foreign };
+    };
+    opened(bytes, &key.key, &place(number, clear))
+        .map_or(Found::Damaged(Some(header.tag)), |inside| Found::Written(header, inside))
 }
 
-fn opened<'k>(
-    number: u64,
-    bytes: &[u8; SLOT],
-    key: impl FnOnce(u64) -> Option<&'k Secret>,
-) -> Option<(Header, Secret)> {
-    let clear: &[u8; CLEAR] = bytes.first_chunk()?;
+fn opened(bytes: &[u8; SLOT], key: &Secret, place: &[u8]) -> Option<Secret> {
     let nonce: &[u8; NONCE] = bytes.get(CLEAR..SEALED)?.try_into().ok()?;
     let (body, tag) = bytes.get(SEALED..END)?.split_last_chunk::<TAG>()?;
-    let header = Header::decode(clear)?;
     let mut inside = [0; 32];
-    let opened = decrypt(key(header.epoch)?, nonce, &place(number, clear), (body, tag), &mut inside);
+    let opened = decrypt(key, nonce, place, (body, tag), &mut inside);
     let inside = Secret::take(&mut inside);
-    opened.is_ok().then_some((header, inside))
+    opened.is_ok().then_some(inside)
 }
 
 fn place(number: u64, clear: &[u8; CLEAR]) -> Vec<u8> {
@@ -143,31 +148,39 @@ mod tests {
     use super::*;
     use crate::crypto::entropy::Seeded;
 
-    fn sample() -> ([u8; SLOT], Header, Secret) {
+    fn sample() -> ([u8; SLOT], Header, [EpochKey; 1]) {
         let header = Header { state: State::Live, epoch: 3, generation: 9, tag: Tag([5; 32]) };
         let key = Secret::take(&mut [1; 32]);
-        (write(7, &header, &key, &Secret::take(&mut [2; 32]), &mut Seeded::new(1)), header, key)
+        let bytes = write(7, &header, &key, &Secret::take(&mut [2; 32]), &mut Seeded::new(1));
+        (bytes, header, [EpochKey { epoch: 3, key }])
     }
 
     #[test]
     fn a_slot_reads_as_written_in_its_own_place_only() {
-        let (bytes, header, key) = sample();
-        let Found::Written(read_header, inside) = read(7, &bytes, |epoch| (epoch == 3).then_some(&key)) else {
+        let (bytes, header, keys) = sample();
+        let Found::Written(read_header, inside) = read(7, &bytes, &keys) else {
             panic!("not written");
         };
         assert_eq!((read_header, inside), (header, Secret::take(&mut [2; 32])));
-        assert!(matches!(read(8, &bytes, |_| Some(&key)), Found::Damaged));
-        assert!(matches!(read(7, &bytes, |_| None), Found::Damaged));
-        assert!(matches!(read(7, &[0; SLOT], |_| None), Found::Fresh));
+        assert!(matches!(read(8, &bytes, &keys), Found::Damaged(Some(Tag([5, ..])))));
+        assert!(matches!(read(7, &[0; SLOT], &[]), Found::Fresh));
+    }
+
+    #[test]
+    fn a_missing_key_is_told_from_one_that_was_destroyed() {
+        let (bytes, _, [key]) = sample();
+        let of = |epoch| [EpochKey { epoch, key: key.key.clone() }];
+        assert!(matches!(read(7, &bytes, &of(2)), Found::Foreign));
+        assert!(matches!(read(7, &bytes, &of(4)), Found::Damaged(Some(_))));
     }
 
     #[test]
     fn a_flipped_bit_is_damage_or_padding_and_never_another_secret() {
-        let (bytes, _, key) = sample();
+        let (bytes, _, keys) = sample();
         for bit in 0..SLOT * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let damaged = matches!(read(7, &flipped, |_| Some(&key)), Found::Damaged);
+            let damaged = matches!(read(7, &flipped, &keys), Found::Damaged(_) | Found::Foreign);
             assert_eq!(damaged, bit / 8 < END, "bit {bit}");
         }
     }

@@ -1,30 +1,25 @@
 //! The vault itself: secrets created, read and destroyed.
 //!
 //! A secret is created in a free slot and never changed; destroying it overwrites its slot in place, syncs and reads it
-//! back. The file is a header page and slots; which scope lies where is learned by reading all of it at start, so no
-//! database is needed to find a slot. Readers share it with the one writer.
+//! back. No database is needed to find a slot. Readers share the vault with the one writer.
 //! Source: docs/spec/federation.md section 4 "Gone means gone".
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cache::Cache;
-use super::keys::{EpochKey, EpochKeys};
+use super::keys::EpochKeys;
 use super::medium::Medium;
 use super::scope::Tag;
 use super::slot::{self, Found, Header, SLOT, State};
+use super::table::{HEADER, Table, header, offset, read_header};
 use crate::crypto::digest::Digest;
 use crate::crypto::entropy::{Entropy, draw};
 use crate::crypto::secret::Secret;
 use crate::disk::{Fault, Unusable};
 
-/// Bytes before the first slot: magic, version, identity, SHA-256 of those, zeros. Written once.
-const HEADER: u64 = 4096;
-const MAGIC: &[u8; 16] = b"asp-cell vault\n\0";
-const VERSION: u32 = 1;
 /// Slots by which the file grows: half a MiB of zeros, so that growing is rare and short.
 const SEGMENT: u64 = 1024;
 /// The tag of the secret that every vault has: it tells a wrong epoch key from an empty vault.
@@ -49,24 +44,11 @@ struct Inner {
     path: PathBuf,
     identity: Digest,
     medium: Box<dyn Medium>,
-    keys: Vec<EpochKey>,
     table: RwLock<Table>,
     entropy: Mutex<Box<dyn Entropy>>,
     cache: Mutex<Cache>,
     unsynced: AtomicBool,
     stopped: AtomicBool,
-}
-
-/// Which slot holds what.
-#[derive(Default)]
-struct Table {
-    live: HashMap<Tag, u64>,
-    destroyed: HashMap<Tag, u64>,
-    /// Never used first, then in the order in which they were destroyed: evidence stays as long as it can.
-    free: VecDeque<u64>,
-    damaged: BTreeSet<u64>,
-    slots: u64,
-    generation: u64,
 }
 
 impl std::fmt::Debug for Vault {
@@ -87,14 +69,14 @@ impl Vault {
         let identity = Digest(draw(entropy.as_mut()));
         medium.grow(HEADER).map_err(failed)?;
         medium.write_at(0, &header(identity)).map_err(failed)?;
-        let keys = keys.keys().map_err(failed)?;
-        let vault = Self::assemble(path, identity, medium, keys, Table::default(), entropy);
+        let table = Table { keys: keys.keys().map_err(failed)?, ..Table::default() };
+        let vault = Self::assemble(path, identity, medium, table, entropy);
         vault.put(ANCHOR)?;
         vault.sync()?;
         Ok(vault)
     }
 
-    /// Opens a vault and reads all its slots.
+    /// Opens a vault and reads all its slots. An end of an epoch that a crash cut short is completed.
     pub fn open(
         path: &Path,
         medium: Box<dyn Medium>,
@@ -102,19 +84,21 @@ impl Vault {
         entropy: Box<dyn Entropy>,
     ) -> Result<Self, Unusable> {
         let identity = read_header(path, medium.as_ref())?;
-        let keys = keys.keys().map_err(|error| Unusable::io(path, &error))?;
-        let table = Table::read(medium.as_ref(), &keys).map_err(|error| Unusable::io(path, &error))?;
-        if table.live.is_empty() {
+        let read = keys.keys().and_then(|keys| Table::read(medium.as_ref(), keys));
+        let table = read.map_err(|error| Unusable::io(path, &error))?;
+        // One foreign slot may be a flipped bit; two are a key that is missing, and what they hold is not lost.
+        if table.live.is_empty() || table.foreign > 1 {
             return Err(Unusable::WrongEpochKey { path: path.to_owned() });
         }
-        Ok(Self::assemble(path, identity, medium, keys, table, entropy))
+        let vault = Self::assemble(path, identity, medium, table, entropy);
+        vault.complete_rotation(keys)?;
+        Ok(vault)
     }
 
     fn assemble(
         path: &Path,
         identity: Digest,
         medium: Box<dyn Medium>,
-        keys: Vec<EpochKey>,
         table: Table,
         entropy: Box<dyn Entropy>,
     ) -> Self {
@@ -122,7 +106,6 @@ impl Vault {
             path: path.to_owned(),
             identity,
             medium,
-            keys,
             table: RwLock::new(table),
             entropy: Mutex::new(entropy),
             cache: Mutex::default(),
@@ -143,12 +126,11 @@ impl Vault {
     pub fn put(&self, tag: Tag) -> Result<Secret, Fault> {
         let mut table = self.writing()?;
         if let Some(slot) = table.live.get(&tag) {
-            return self.read_secret(tag, *slot);
+            return self.read_secret(&table, tag, *slot);
         }
         let secret = Secret::draw(self.entropy().as_mut());
         let slot = self.free_slot(&mut table)?;
         self.write_slot(&mut table, slot, State::Live, tag, &secret)?;
-        table.destroyed.retain(|_, destroyed| *destroyed != slot);
         table.live.insert(tag, slot);
         self.cache().put(tag, secret.clone());
         Ok(secret)
@@ -156,45 +138,49 @@ impl Vault {
 
     /// Makes all secrets created so far durable; without new ones it does nothing.
     pub fn sync(&self) -> Result<(), Fault> {
-        if !self.0.unsynced.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
         self.writable()?;
-        self.io(self.0.medium.sync())
+        if self.0.unsynced.swap(false, Ordering::AcqRel) {
+            self.io(self.0.medium.sync())?;
+        }
+        Ok(())
     }
 
     /// The secret of a scope; `None` if it never had one or it was destroyed.
+    ///
+    /// Whoever knows that neither is the case has found damage: a slot whose tag was damaged cannot be told from none.
     pub fn secret(&self, tag: Tag) -> Result<Option<Secret>, Fault> {
         let table = self.table();
-        table.live.get(&tag).map(|slot| self.read_secret(tag, *slot)).transpose()
+        match table.live.get(&tag) {
+            Some(slot) => self.read_secret(&table, tag, *slot).map(Some),
+            None if table.is_damaged(tag) => Err(corrupt(&tag)),
+            None => Ok(None),
+        }
     }
 
     /// Destroys the secret of a scope: overwritten in place, synced, read back.
     ///
-    /// Done twice, or again after a crash, it answers as it did the first time, until the slot is used again; `None` if
-    /// there is neither a secret nor evidence of one. Damaged slots are overwritten on the way: one of them may be what
+    /// Done twice, or again after a crash, it answers as it did the first time, until the slot is used again or the
+    /// epoch ends; `None` if there is neither a secret nor evidence of one. Damaged slots are overwritten on the way: one of them may be what
     /// a crash left of this very call.
     pub fn destroy(&self, tag: Tag) -> Result<Option<Destroyed>, Fault> {
         let mut table = self.writing()?;
         self.scrub(&mut table)?;
         let Some(slot) = table.live.get(&tag).copied() else {
-            return table.destroyed.get(&tag).map(|slot| self.evidence(*slot)).transpose();
+            return table.destroyed.get(&tag).map(|slot| self.evidence(&table, *slot)).transpose();
         };
         self.cache().remove(&tag);
         let before = Digest::of(&[&self.bytes(slot)?]);
         let mut inside = *before.bytes();
         let written = self.write_slot(&mut table, slot, State::Destroyed, tag, &Secret::take(&mut inside))?;
-        self.io(self.0.medium.sync())?;
+        self.sync_all()?;
         self.confirm(slot, &written)?;
-        table.live.remove(&tag);
-        table.destroyed.insert(tag, slot);
-        table.free.push_back(slot);
+        table.destroyed(tag, slot);
         Ok(Some(Destroyed { slot, before, after: Digest::of(&[&written]) }))
     }
 
     /// The number of live secrets.
     pub fn len(&self) -> usize {
-        self.table().live.len().saturating_sub(1)
+        self.tags().len()
     }
 
     /// Whether there is no live secret.
@@ -207,22 +193,24 @@ impl Vault {
         self.table().live.keys().copied().filter(|tag| *tag != ANCHOR).collect()
     }
 
-    /// Slots that are neither free nor readable: what they held is lost, and somebody should be told.
-    pub fn damaged(&self) -> usize {
-        self.table().damaged.len()
+    /// Slots that cannot be read: what they held is lost, and somebody should be told.
+    pub fn damaged(&self) -> u64 {
+        let table = self.table();
+        table.foreign + table.damaged.len() as u64
     }
 
     /// A free slot; the file grows if there is none.
-    fn free_slot(&self, table: &mut Table) -> Result<u64, Fault> {
+    pub(super) fn free_slot(&self, table: &mut Table) -> Result<u64, Fault> {
         if table.free.is_empty() {
             self.io(self.0.medium.grow(SEGMENT * SLOT as u64))?;
             table.free.extend(table.slots..table.slots + SEGMENT);
             table.slots += SEGMENT;
         }
-        table.free.pop_front().ok_or_else(|| corrupt(table.slots))
+        table.take_free().ok_or_else(|| corrupt(&"a free slot"))
     }
 
-    fn write_slot(
+    /// Writes a slot under the current key and answers what it wrote.
+    pub(super) fn write_slot(
         &self,
         table: &mut Table,
         slot: u64,
@@ -230,49 +218,76 @@ impl Vault {
         tag: Tag,
         inside: &Secret,
     ) -> Result<[u8; SLOT], Fault> {
-        let current = self.0.keys.last().ok_or_else(|| corrupt(slot))?;
+        let current = table.keys.last().ok_or_else(|| corrupt(&"the epoch key"))?;
         table.generation += 1;
         let header = Header { state, epoch: current.epoch, generation: table.generation, tag };
         let bytes = slot::write(slot, &header, &current.key, inside, self.entropy().as_mut());
-        self.io(self.0.medium.write_at(offset(slot), &bytes))?;
-        self.0.unsynced.store(true, Ordering::Release);
+        self.write_bytes(slot, &bytes)?;
         Ok(bytes)
     }
 
-    /// Overwrites damaged slots with zeros, which makes them free.
-    fn scrub(&self, table: &mut Table) -> Result<(), Fault> {
-        let damaged = std::mem::take(&mut table.damaged);
-        for slot in &damaged {
-            self.io(self.0.medium.write_at(offset(*slot), &[0; SLOT]))?;
+    pub(super) fn write_bytes(&self, slot: u64, bytes: &[u8; SLOT]) -> Result<(), Fault> {
+        self.0.unsynced.store(true, Ordering::Release);
+        self.io(self.0.medium.write_at(offset(slot), bytes))
+    }
+
+    /// Overwrites a slot with zeros unless it holds zeros already.
+    pub(super) fn clear(&self, slot: u64) -> Result<(), Fault> {
+        let zeros = [0; SLOT];
+        if self.bytes(slot)? == zeros { Ok(()) } else { self.write_bytes(slot, &zeros) }
+    }
+
+    /// Makes all writes so far durable.
+    pub(super) fn sync_all(&self) -> Result<(), Fault> {
+        self.0.unsynced.store(false, Ordering::Release);
+        self.io(self.0.medium.sync())
+    }
+
+    /// Overwrites with zeros, and so frees, what is damaged and what a crash left standing.
+    pub(super) fn scrub(&self, table: &mut Table) -> Result<(), Fault> {
+        let mut slots = std::mem::take(&mut table.stale);
+        slots.extend(std::mem::take(&mut table.damaged).into_keys());
+        for slot in &slots {
+            self.write_bytes(*slot, &[0; SLOT])?;
         }
-        if !damaged.is_empty() {
-            self.io(self.0.medium.sync())?;
+        if !slots.is_empty() {
+            self.sync_all()?;
         }
-        table.free.extend(damaged);
+        table.free.extend(slots);
         Ok(())
     }
 
-    fn read_secret(&self, tag: Tag, slot: u64) -> Result<Secret, Fault> {
+    fn read_secret(&self, table: &Table, tag: Tag, slot: u64) -> Result<Secret, Fault> {
         if let Some(secret) = self.cache().get(&tag) {
             return Ok(secret);
         }
-        match slot::read(slot, &self.bytes(slot)?, |epoch| key_of(&self.0.keys, epoch)) {
-            Found::Written(header, secret) if header.state == State::Live && header.tag == tag => {
-                self.cache().put(tag, secret.clone());
-                Ok(secret)
-            }
-            Found::Written(..) | Found::Fresh | Found::Damaged => Err(corrupt(slot)),
-        }
+        let (_, secret) = self.read_slot(table, slot, State::Live, tag)?;
+        self.cache().put(tag, secret.clone());
+        Ok(secret)
     }
 
     /// What a destroyed slot tells of its destruction.
-    fn evidence(&self, slot: u64) -> Result<Destroyed, Fault> {
+    fn evidence(&self, table: &Table, slot: u64) -> Result<Destroyed, Fault> {
         let bytes = self.bytes(slot)?;
-        match slot::read(slot, &bytes, |epoch| key_of(&self.0.keys, epoch)) {
+        match slot::read(slot, &bytes, &table.keys) {
             Found::Written(header, before) if header.state == State::Destroyed => {
                 Ok(Destroyed { slot, before: Digest(*before.expose()), after: Digest::of(&[&bytes]) })
             }
-            Found::Written(..) | Found::Fresh | Found::Damaged => Err(corrupt(slot)),
+            Found::Written(..) | Found::Fresh | Found::Foreign | Found::Damaged(_) => Err(corrupt(&slot)),
+        }
+    }
+
+    /// Reads a slot that must hold this.
+    pub(super) fn read_slot(
+        &self,
+        table: &Table,
+        slot: u64,
+        state: State,
+        tag: Tag,
+    ) -> Result<(Header, Secret), Fault> {
+        match slot::read(slot, &self.bytes(slot)?, &table.keys) {
+            Found::Written(header, inside) if header.state == state && header.tag == tag => Ok((header, inside)),
+            Found::Written(..) | Found::Fresh | Found::Foreign | Found::Damaged(_) => Err(corrupt(&tag)),
         }
     }
 
@@ -286,30 +301,30 @@ impl Vault {
         let mut bytes = [0; SLOT];
         match self.0.medium.read_at(offset(slot), &mut bytes) {
             Ok(()) => Ok(bytes),
-            Err(error) => Err(self.fault(&error)),
+            Err(error) => Err(Fault::io(self.place(), &error)),
         }
     }
 
-    fn fault(&self, error: &io::Error) -> Fault {
-        Fault::io(self.0.path.display().to_string(), error)
+    fn place(&self) -> String {
+        self.0.path.display().to_string()
     }
 
     /// A failed write or sync leaves it unknown what is stored: nothing more is written.
-    fn io<T>(&self, result: io::Result<T>) -> Result<T, Fault> {
+    pub(super) fn io<T>(&self, result: io::Result<T>) -> Result<T, Fault> {
         result.map_err(|error| {
             self.0.stopped.store(true, Ordering::Release);
-            self.fault(&error)
+            Fault::io(self.place(), &error)
         })
     }
 
     fn writable(&self) -> Result<(), Fault> {
         if self.0.stopped.load(Ordering::Acquire) {
-            return Err(Fault::Stopped { place: self.0.path.display().to_string() });
+            return Err(Fault::Stopped { place: self.place() });
         }
         Ok(())
     }
 
-    fn writing(&self) -> Result<RwLockWriteGuard<'_, Table>, Fault> {
+    pub(super) fn writing(&self) -> Result<RwLockWriteGuard<'_, Table>, Fault> {
         self.writable()?;
         Ok(self.0.table.write().unwrap_or_else(PoisonError::into_inner))
     }
@@ -318,7 +333,7 @@ impl Vault {
         self.0.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entropy(&self) -> MutexGuard<'_, Box<dyn Entropy>> {
+    pub(super) fn entropy(&self) -> MutexGuard<'_, Box<dyn Entropy>> {
         self.0.entropy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -327,68 +342,6 @@ impl Vault {
     }
 }
 
-impl Table {
-    /// Reads every slot once. Secrets are opened to be checked and wiped at once.
-    fn read(medium: &dyn Medium, keys: &[EpochKey]) -> io::Result<Self> {
-        let slots = medium.length()?.saturating_sub(HEADER) / SLOT as u64;
-        let mut table = Self { slots, ..Self::default() };
-        let mut used_before = BTreeMap::new();
-        let mut newest: HashMap<Tag, u64> = HashMap::new();
-        let mut bytes = [0; SLOT];
-        for number in 0..table.slots {
-            medium.read_at(offset(number), &mut bytes)?;
-            match slot::read(number, &bytes, |epoch| key_of(keys, epoch)) {
-                Found::Fresh => table.free.push_back(number),
-                Found::Damaged => drop(table.damaged.insert(number)),
-                Found::Written(header, _) => {
-                    table.generation = table.generation.max(header.generation);
-                    match header.state {
-                        State::Live => drop(table.live.insert(header.tag, number)),
-                        State::Destroyed => {
-                            used_before.insert(header.generation, number);
-                            let seen = newest.entry(header.tag).or_default();
-                            if header.generation >= *seen {
-                                *seen = header.generation;
-                                table.destroyed.insert(header.tag, number);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        table.free.extend(used_before.into_values());
-        Ok(table)
-    }
-}
-
-fn header(identity: Digest) -> Vec<u8> {
-    let fields = [MAGIC.as_slice(), &VERSION.to_be_bytes(), identity.bytes()].concat();
-    let digest = Digest::of(&[&fields]);
-    [fields.as_slice(), digest.bytes()].concat()
-}
-
-fn read_header(path: &Path, medium: &dyn Medium) -> Result<Digest, Unusable> {
-    let not_ours = || Unusable::NotOurs { path: path.to_owned(), expected: "a vault" };
-    let mut found = [0; 84];
-    medium.read_at(0, &mut found).map_err(|_| not_ours())?;
-    let (magic, rest) = found.split_first_chunk::<16>().ok_or_else(not_ours)?;
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(not_ours)?;
-    let (identity, _) = rest.split_first_chunk::<32>().ok_or_else(not_ours)?;
-    let (version, identity) = (u32::from_be_bytes(*version), Digest(*identity));
-    if magic == MAGIC && version > VERSION {
-        return Err(Unusable::Newer { path: path.to_owned(), found: version, known: VERSION });
-    }
-    if found == *header(identity) { Ok(identity) } else { Err(not_ours()) }
-}
-
-fn key_of(keys: &[EpochKey], epoch: u64) -> Option<&Secret> {
-    keys.iter().find(|key| key.epoch == epoch).map(|key| &key.key)
-}
-
-const fn offset(slot: u64) -> u64 {
-    HEADER + slot * SLOT as u64
-}
-
-fn corrupt(slot: u64) -> Fault {
-    Fault::Corrupt { table: "vault".into(), key: format!("slot {slot}") }
+fn corrupt(what: &dyn std::fmt::Display) -> Fault {
+    Fault::Corrupt { table: "vault".into(), key: what.to_string() }
 }

@@ -41,7 +41,7 @@ fn shown(shared: &Shared, agent: &Agent, now: Timestamp) -> Value {
         "description": agent.description,
         "jwk": key.map(|key| key.jwk.value()),
         "identityLevel": IDENTITY_LEVEL,
-        "trust": trust::of(agent, now).shown(),
+        "trust": trust::shown(agent, now),
         "registeredAt": agent.registered_at,
         "keySince": key.map(|key| key.from),
     })
@@ -56,7 +56,7 @@ pub fn search(shared: &Shared, rows: &impl Rows, wanted: &Search, now: Timestamp
     let mut found: Vec<(f64, Agent)> = Vec::new();
     for id in ids {
         let Some(agent) = registry::agent(shared, rows, &id).map_err(|fault| unavailable(&fault))? else { continue };
-        let score = trust::of(&agent, now).score;
+        let score = trust::score(&agent, now).value();
         if fits(wanted, &agent, score) {
             found.push((score, agent));
         }

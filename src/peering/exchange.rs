@@ -28,7 +28,8 @@ pub trait Exchange: Send + Sync + 'static {
     /// The engine's clock, the only one.
     fn now(&self) -> Timestamp;
 
-    /// What this cell says of itself to `peer`; `expects` is what it durably has of that peer's outbox.
+    /// What this cell says of itself to `peer`; `expects` is what it durably has of that peer's outbox. Asked for each
+    /// connection, so also while another one's link is up.
     fn hello(&self, peer: &CellId) -> impl Future<Output = Hello> + Send;
 
     /// The link to `peer` is up: both said hello, and the peer's id, region, zone, version and clock are in order.

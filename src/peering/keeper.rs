@@ -34,7 +34,7 @@ pub(super) enum Command {
     Stop(Close),
 }
 
-/// Greets that are under way end here.
+/// How a greeting ended, and who had dialled.
 enum Greeting {
     Dialled(Result<Greeted, Ending>),
     Accepted(Result<Greeted, Ending>),

@@ -2,8 +2,8 @@
 //! applied once.
 //!
 //! [`Peering`] is the whole of it to `node`; [`Exchange`] is what it needs of the engine. It knows nothing of sessions,
-//! consents or the store: frames are bytes with a number. A task per peer ([`keeper`]) dials, takes what is dialled
-//! ([`accept`]) and runs the one [`link`] that stands.
+//! consents or the store: frames are bytes with a number. A task per peer (`keeper`) dials, takes what is dialled
+//! (`accept`) and runs the one `link` that stands.
 //!
 //! Source: docs/spec/federation.md sections 1 and 3, docs/spec/details.md section 9.
 
@@ -119,6 +119,9 @@ impl<E> Shared<E> {
 }
 
 /// The links of one cell to its peers. Dropping it closes them at once; [`Peering::shutdown`] waits for them.
+///
+/// [`add`](Self::add), [`remove`](Self::remove) and [`shutdown`](Self::shutdown) wait for links to end, and those for
+/// the engine's answers: whoever answers an [`Exchange`] must not wait for them.
 pub struct Peering<E> {
     shared: Arc<Shared<E>>,
     book: Arc<Book>,

@@ -7,17 +7,18 @@ use serde_json::Value;
 
 use super::outline::outline;
 
-/// A verb's document, and what people see of it.
+/// A verb's document, what people see of it, and the exit status.
 #[derive(Debug)]
 pub struct Answer {
     document: Value,
     text: Option<String>,
+    status: u8,
 }
 
 impl Answer {
     /// Done.
     pub const fn new(document: Value) -> Self {
-        Self { document, text: None }
+        Self { document, text: None, status: 0 }
     }
 
     /// What people see instead of the document's outline.
@@ -26,14 +27,28 @@ impl Answer {
         self
     }
 
+    /// Nothing more to say.
+    pub const fn silent() -> Self {
+        Self::new(Value::Null)
+    }
+
+    /// Another exit status than 0, for an answer that is bad news.
+    pub const fn exit(mut self, status: u8) -> Self {
+        self.status = status;
+        self
+    }
+
     /// Prints it; a reader that has gone away is no failure of the verb.
     pub fn print(self, json: bool) -> ExitCode {
+        if self.document.is_null() {
+            return ExitCode::from(self.status);
+        }
         let text = match self.text {
             _ if json => self.document.to_string(),
             Some(text) => text,
             None => outline(&self.document),
         };
         let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
-        ExitCode::SUCCESS
+        ExitCode::from(self.status)
     }
 }

@@ -28,7 +28,13 @@ impl Failure {
 
     /// The command itself is not complete: exit status 2.
     pub fn usage(what: impl Display) -> Self {
-        Self { status: 2, ..Self::here(what) }
+        Self::here(what).exit(2)
+    }
+
+    /// Another exit status than 1.
+    pub const fn exit(mut self, status: u8) -> Self {
+        self.status = status;
+        self
     }
 
     /// A file that could not be read or written.

@@ -13,8 +13,10 @@ mod org;
 mod outline;
 mod peer;
 mod pki;
+mod run;
 mod running;
 mod session;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ enum Verb {
     Pki(pki::Pki),
     /// Create a cell: its directory, configuration, keys, vault and database.
     Init(init::Init),
+    /// Run a cell until SIGTERM; the first line says where it listens.
+    Run,
     /// Organisations at home in the cell.
     #[command(subcommand)]
     Org(org::Org),
@@ -62,6 +66,8 @@ enum Verb {
     /// What peers refused for good.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Verify a transcript off line; exit status 1 if it is corrupt.
+    Verify(verify::Verify),
 }
 
 /// Runs the command line of this process.
@@ -80,6 +86,8 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
     match command.verb {
         Verb::Pki(verb) => verb.carry_out(),
         Verb::Init(verb) => verb.carry_out(),
+        Verb::Run => run::carry_out(config, command.json),
+        Verb::Verify(verb) => verb.carry_out(),
         Verb::Org(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Peer(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),

@@ -439,11 +439,10 @@ impl Handle {
         self.ask_patiently(Command::LinkUp(peer.clone(), said)).await.map(|_| ())
     }
 
-    /// The number of the last frame taken from a peer's stream.
-    pub fn taken_from(&self, peer: &CellId, stream: &[u8; 16]) -> Result<u64, Refusal> {
-        let rows = self.rows()?;
-        let row = rows.get(&super::tables::INBOX, peer).map_err(|fault| unavailable(&fault))?;
-        Ok(row.filter(|row| row.stream == *stream).map_or(0, |row| row.number))
+    /// The stream of `peer` that frames were last taken from, and the last number taken.
+    pub fn taken_from(&self, peer: &CellId) -> Result<Option<([u8; 16], u64)>, Refusal> {
+        let row = self.rows()?.get(&super::tables::INBOX, peer).map_err(|fault| unavailable(&fault))?;
+        Ok(row.map(|row| (row.stream, row.number)))
     }
 
     /// The id of this cell's stream: the same as long as its store lives.

@@ -2,7 +2,14 @@
 
 pub mod config;
 pub mod create;
+mod exchange;
+mod links;
 pub mod listeners;
 pub mod pki;
 pub mod settings;
+mod signing;
+pub mod start;
 mod storage;
+pub mod telemetry;
+
+pub use start::{Running, StartError, start};

@@ -169,6 +169,14 @@ pub fn certify_signing_key(
     cert.map(Into::into).map_err(|error| bad("the signing certificate", error))
 }
 
+/// The certificate that a cell without an identity gives its own signing key (PKCS#8, PEM): it shows the cell's name
+/// where one is read, and nobody else vouches for it.
+pub fn certify_itself(signing_key_pem: &str, cell: &CellId) -> Result<CertificateDer<'static>, PkiError> {
+    let key = KeyPair::from_pem(signing_key_pem).map_err(|error| bad("the cell's signing key", error))?;
+    let cert = signing_params(cell)?.self_signed(&key);
+    cert.map(Into::into).map_err(|error| bad("the signing certificate", error))
+}
+
 /// The CA of a directory, ready to issue.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,

@@ -6,18 +6,16 @@ use crate::api::operator::contract::{
     DlqListRequest, DlqPurgeRequest, DlqReplayRequest, PeerAddRequest, PeerListRequest, PeerRemoveRequest,
     PeerRetryRequest,
 };
+use crate::crypto::digest::Digest;
 use crate::engine::Operation;
 use crate::engine::operation::Anchor;
+use crate::protocol::certificate::Authorities;
 use crate::protocol::refusal::Refusal;
 
 impl TryFrom<PeerAddRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: PeerAddRequest) -> Result<Self, Refusal> {
-        let anchor = match request.anchor {
-            Some(add::Anchor::Ca(pem)) => Anchor::Ca(spoken("/ca", pem, "the CA certificate in PEM")?),
-            Some(add::Anchor::Spki(pin)) => Anchor::Spki(spoken("/spki", pin, "base64url SHA-256, 43 characters")?),
-            None => return Err(Refusal::invalid("", "a trust anchor: ca or spki")),
-        };
+        let anchor = anchor(request.anchor)?;
         let capped = request.trust_cap.is_none_or(|cap| (0.0..=99.9).contains(&cap));
         if !capped {
             return Err(Refusal::invalid("/trustCap", "a score from 0 to 99.9"));
@@ -30,6 +28,21 @@ impl TryFrom<PeerAddRequest> for Operation {
             anchor,
             trust_cap: request.trust_cap,
         })
+    }
+}
+
+/// Read here already, so that an operator hears of a wrong file at once and not from a link that never comes up.
+fn anchor(asked: Option<add::Anchor>) -> Result<Anchor, Refusal> {
+    match asked {
+        Some(add::Anchor::Ca(pem)) => match Authorities::from_pem(&pem) {
+            Ok(_) => Ok(Anchor::Ca(pem)),
+            Err(why) => Err(Refusal::invalid("/ca", super::expectation(&why.to_string()))),
+        },
+        Some(add::Anchor::Spki(pin)) => match Digest::parse(&pin) {
+            Some(_) => Ok(Anchor::Spki(pin)),
+            None => Err(Refusal::invalid("/spki", "base64url SHA-256, 43 characters")),
+        },
+        None => Err(Refusal::invalid("", "a trust anchor: ca or spki")),
     }
 }
 

@@ -1,0 +1,55 @@
+//! `verify`: a transcript, off line: no cell, no network, nothing but the file and what the reader pins.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::answer::Answer;
+use super::failure::Failure;
+use super::running::text_of;
+use crate::protocol::certificate::Authorities;
+use crate::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
+
+/// A transcript and what it is held against.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The transcript, as `session export` writes it.
+    file: PathBuf,
+    /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Verify {
+    pub fn carry_out(self) -> Result<Answer, Failure> {
+        let authorities = match &self.ca {
+            Some(file) => {
+                let wrong = |why| Failure::here(format!("{}: {why}", file.display()));
+                Some(Authorities::from_pem(&text_of(file)?).map_err(wrong)?)
+            }
+            None => None,
+        };
+        let bytes = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, &error))?;
+        let report = verify_bytes(&bytes, &Pins { authorities, ..Pins::default() });
+        let status = u8::from(report.verdict() != Verdict::Verified);
+        Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
+    }
+}
+
+/// The verdict, how many messages got which, and every reason.
+fn told(report: &Report) -> String {
+    let count = |verdict| report.messages().values().filter(|found| **found == verdict).count();
+    let verdicts = [Verdict::Verified, Verdict::Withheld, Verdict::Erased, Verdict::Corrupt, Verdict::Missing];
+    let counts = verdicts.map(|verdict| (count(verdict), verdict.name()));
+    let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
+    let mut lines = vec![format!("{}: {} messages", report.verdict().name(), report.messages().len())];
+    if let Some(line) = lines.first_mut().filter(|_| !counts.is_empty()) {
+        *line = format!("{line} ({})", counts.join(", "));
+    }
+    for problem in report.problems() {
+        let place = problem.sequence.map_or_else(String::new, |sequence| format!("message {sequence}: "));
+        lines.push(format!("  {place}{}: {}", problem.what, problem.detail));
+    }
+    lines.extend(report.warnings().iter().map(|warning| format!("  warning: {warning}")));
+    lines.join("\n")
+}

@@ -1,0 +1,95 @@
+//! The engine behind a link: what `peering` asks for, in the engine's words.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::engine::Handle;
+use crate::engine::command::PeerSaid;
+use crate::peering::{Exchange, Outgoing};
+use crate::protocol::ids::CellId;
+use crate::protocol::json::Json;
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::time::Timestamp;
+use crate::wire::link::{Expected, Hello, VERSION};
+
+/// What this cell says of itself in each hello.
+#[derive(Debug, Clone)]
+pub struct Face {
+    /// Its region.
+    pub region: String,
+    /// Its legal zone.
+    pub zone: String,
+    /// Its keys, a JWK set.
+    pub jwks: Json,
+}
+
+/// The engine, and which outbox each peer sends from.
+pub struct Crossing {
+    handle: Handle,
+    face: Face,
+    streams: Mutex<HashMap<CellId, [u8; 16]>>,
+}
+
+impl Crossing {
+    /// Over a running engine.
+    pub fn new(handle: Handle, face: Face) -> Self {
+        Self { handle, face, streams: Mutex::default() }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<CellId, [u8; 16]>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Exchange for Crossing {
+    fn now(&self) -> Timestamp {
+        self.handle.now()
+    }
+
+    async fn hello(&self, peer: &CellId) -> Hello {
+        // A store that cannot be read stops the cell; until then nothing is expected, and numbers seen are passed over.
+        let taken = self.handle.taken_from(peer).ok().flatten();
+        Hello {
+            versions: vec![VERSION],
+            cell: self.handle.cell().clone(),
+            region: self.face.region.clone(),
+            zone: self.face.zone.clone(),
+            public_url: self.handle.public_url(),
+            jwks: self.face.jwks.clone(),
+            clock: self.handle.now(),
+            stream: self.handle.stream_id(),
+            expects: taken.map(|(stream, number)| Expected { stream, next: number.saturating_add(1) }),
+        }
+    }
+
+    async fn up(&self, peer: &CellId, hello: &Hello) -> Result<(), Refusal> {
+        let said = PeerSaid { jwks: hello.jwks.text().to_owned(), public_url: hello.public_url.clone() };
+        self.handle.link_up(peer, said).await?;
+        self.streams().insert(peer.clone(), hello.stream);
+        Ok(())
+    }
+
+    fn down(&self, peer: &CellId) {
+        self.streams().remove(peer);
+    }
+
+    async fn outbound(&self, peer: &CellId, after: u64, max_bytes: usize) -> Vec<Outgoing> {
+        let frames = self.handle.outbound(peer, after, max_bytes).await;
+        frames.into_iter().map(|(number, bytes)| Outgoing { number, bytes }).collect()
+    }
+
+    async fn inbound(&self, peer: &CellId, frames: Vec<(u64, Vec<u8>)>) -> Result<u64, Refusal> {
+        let stream = self.streams().get(peer).copied();
+        let stream = stream.ok_or_else(|| Refusal::new(Code::Unspecified, "frames before a hello"))?;
+        self.handle.inbound(peer, stream, frames).await
+    }
+
+    fn acked(&self, peer: &CellId, upto: u64) {
+        self.handle.acked(peer, upto);
+    }
+
+    fn woken(&self, peer: &CellId) -> impl Future<Output = ()> + Send {
+        self.handle.woken(peer)
+    }
+}

@@ -99,7 +99,13 @@ impl Consent {
         let keys = keys.ok_or_else(|| Why::Members("keys: [{organisation, jwk}]".to_owned()))?;
         let consent = Self { document, signatures: signatures.ok_or(Why::Signatures)?, keys };
         let known = |by: &OrgName| consent.document.party(by).is_some();
-        if consent.signatures.keys().all(known) { Ok(consent) } else { Err(Why::Signatures) }
+        if !consent.signatures.keys().all(known) {
+            return Err(Why::Signatures);
+        }
+        let of_party = |(of, key): (&OrgName, &PublicKey)| {
+            consent.document.party(of).is_some_and(|party| party.kid == key.thumbprint())
+        };
+        if consent.keys.iter().all(of_party) { Ok(consent) } else { Err(Why::Kid) }
     }
 
     /// The shape S10 with this status.

@@ -360,7 +360,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
     /// Whatever both sides do and however their frames cross, in the end both hold the same agreed versions and both
     /// know of a revocation.
     #[test]

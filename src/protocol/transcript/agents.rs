@@ -145,6 +145,11 @@ impl Agents {
         statements.is_some_and(|statements| statements.iter().any(|statement| statement.covers(at)))
     }
 
+    /// Whether the session shows this participant.
+    pub(super) fn shows(&self, participant: ParticipantId) -> bool {
+        self.participants.contains_key(&participant)
+    }
+
     /// The cells of all participants.
     pub(super) fn cells(&self) -> BTreeSet<&CellId> {
         self.participants.values().filter_map(|participant| participant.cell.as_ref()).collect()

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Pins, Report, text};
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::certificate;
+use crate::protocol::consent::document::Party;
 use crate::protocol::ids::CellId;
 
 /// What is known about a key that is said to be a cell's.
@@ -38,6 +39,8 @@ struct Cell {
     keys: BTreeMap<String, PublicKey>,
     broken: bool,
     public_url: Option<String>,
+    region: Option<String>,
+    zone: Option<String>,
 }
 
 /// The cells that the file lists.
@@ -68,6 +71,13 @@ impl Cells {
         self.0.get(id)?.public_url.as_deref()
     }
 
+    /// Whether the cell is shown where a signed consent says it is; a cell that is not listed is shown nowhere.
+    pub(super) fn lies_where(&self, party: &Party) -> bool {
+        self.0.get(&party.cell).is_none_or(|cell| {
+            cell.region.as_deref() == Some(&party.region) && cell.zone.as_deref() == Some(party.zone.as_str())
+        })
+    }
+
     /// The key of that name if it is this cell's.
     pub(super) fn key(&self, id: &CellId, kid: &str) -> Known {
         match self.0.get(id) {
@@ -89,8 +99,9 @@ impl Cells {
 }
 
 fn read_cell(id: &CellId, entry: &Value, pins: &Pins, report: &mut Report) -> Cell {
-    let public_url = text(entry, "publicUrl").map(str::to_owned);
-    let mut cell = Cell { public_url, ..Cell::default() };
+    let shown = |member| text(entry, member).map(str::to_owned);
+    let (public_url, region, zone) = (shown("publicUrl"), shown("region"), shown("zone"));
+    let mut cell = Cell { public_url, region, zone, ..Cell::default() };
     let keys = entry.pointer("/jwks/keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if keys.is_empty() {
         report.problem("cell key", format!("cell {id} has no jwks"));

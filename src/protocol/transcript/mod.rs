@@ -4,7 +4,8 @@
 //! corrupt as soon as anything in it is. Nothing is trusted but what was given as [`Pins`]; where the file's own word
 //! is taken, a warning says so. Any JSON is judged without a panic and in time linear in its size.
 //!
-//! Not judged: what nobody signs and nobody could, as `exportedAt` and the trust figures shown in `session`.
+//! Not judged: what nobody signs, as `exportedAt` and the trust figures shown in `session`. What `session` says beyond
+//! the records is compared with a replay of them; differences are warnings.
 //! Source: docs/spec/details.md section 2 ("A verifier", "Verdicts") and S13; tests/vectors/README.md.
 
 mod agents;
@@ -14,6 +15,7 @@ mod consents;
 mod parts;
 mod proofs;
 mod receipts;
+mod replay;
 mod report;
 mod session;
 mod shown;
@@ -78,6 +80,9 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
     receipts.judge(&evidence, &mut report);
     session::judge(&evidence, &mut report);
     signed::judge(&evidence, &mut report);
+    if report.verdict() == Verdict::Verified {
+        replay::compare(&evidence, &mut report);
+    }
     report
 }
 

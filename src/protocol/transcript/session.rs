@@ -14,9 +14,33 @@ pub(super) fn judge(evidence: &Evidence<'_>, report: &mut Report) {
     judge_head(evidence, report);
     judge_host(evidence, report);
     judge_purpose(evidence, report);
+    judge_company(evidence, report);
+    judge_cells(evidence, report);
+}
+
+/// Everybody who said something is shown as a participant, save a delegate who declined.
+fn judge_company(evidence: &Evidence<'_>, report: &mut Report) {
+    for read in evidence.records.values().filter_map(|shown| shown.read.as_ref().ok()) {
+        let record = &read.record;
+        let Some(sender) = record.sender.participant() else { continue };
+        if !evidence.agents.shows(sender) && record.performative != Performative::Decline {
+            let detail = format!("the sender of record {}, {sender}, is no participant shown", record.sequence);
+            return report.problem("participant", detail);
+        }
+    }
+}
+
+/// All cells concerned are listed, where the consents say they lie.
+fn judge_cells(evidence: &Evidence<'_>, report: &mut Report) {
     for cell in evidence.agents.cells() {
         if !evidence.cells.lists(cell) {
             report.problem("cell", format!("a participant is at home in cell {cell}, which the file does not list"));
+        }
+    }
+    for party in evidence.consents.valid().iter().flat_map(|consent| &consent.document.clauses().parties) {
+        if !evidence.cells.lies_where(party) {
+            let (cell, region, zone) = (&party.cell, &party.region, &party.zone);
+            report.problem("cell", format!("by a consent of the file cell {cell} lies in {region}, zone {zone}"));
         }
     }
     let exporter = text(evidence.file, "exportedBy").and_then(|cell| cell.parse::<CellId>().ok());

@@ -19,9 +19,8 @@ use crate::protocol::performative::Performative;
 use crate::protocol::record::{Record, Sender};
 use crate::protocol::time::Timestamp;
 
-/// Members of R beside `parts`.
-const HASHED: [&str; 13] = [
-    "type",
+/// Members of R beside `type` and `parts`.
+const HASHED: [&str; 12] = [
     "sessionId",
     "host",
     "epoch",
@@ -100,6 +99,9 @@ impl<'f> Shown<'f> {
 fn read(value: &Value) -> Result<Read<'_>, String> {
     let parts = value.get("parts").and_then(Value::as_object).ok_or("`parts` is no object")?;
     let commitments = commitments(parts)?;
+    if text(value, "type") != Some("asp/1.0 record") {
+        return Err("expected type \"asp/1.0 record\"".to_owned());
+    }
     if value.get("terms").is_some_and(|terms| !terms.is_object()) {
         return Err("`terms` is no object".to_owned());
     }
@@ -164,7 +166,7 @@ fn commitments(parts: &Map<String, Value>) -> Result<BTreeMap<String, Digest>, S
 fn with_parts(value: &Value, r#type: &str, names: &[&str], commitments: &BTreeMap<String, Digest>) -> String {
     let shown = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
     let mut members: Map<String, Value> = shown.collect();
-    members.entry("type").or_insert_with(|| r#type.into());
+    members.insert("type".to_owned(), r#type.into());
     members.insert("parts".to_owned(), json!(commitments));
     canonical(&members)
 }

@@ -25,6 +25,8 @@ pub enum Command {
     Acked(CellId, u64),
     /// A dispatch that may not be sent any more.
     Dead(CellId, u64, Refusal),
+    /// A dispatch whose purpose is served.
+    Spent(CellId, u64),
     /// A link is up: what the peer says of itself.
     LinkUp(CellId, PeerSaid),
     /// The second step of an erasure whose intent is durable.

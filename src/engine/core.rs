@@ -114,6 +114,10 @@ impl Engine {
                 self.bury(batch, &peer, number, refusal)?;
                 Outcome::Done
             }
+            Command::Spent(peer, number) => {
+                batch.remove(&tables::OUTBOX, &(peer, number));
+                Outcome::Done
+            }
             Command::LinkUp(peer, said) => {
                 self.link_up(batch, peer, said)?;
                 Outcome::Done

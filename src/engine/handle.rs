@@ -475,6 +475,7 @@ impl Handle {
             for (number, made) in ready {
                 match made {
                     outgoing::Ready::Frame(bytes) => frames.push((number, bytes)),
+                    outgoing::Ready::Spent => drop(self.ask_patiently(Command::Spent(peer.clone(), number)).await),
                     outgoing::Ready::Dead(refusal) => {
                         tracing::info!(peer = %peer, number, code = refusal.code.name(), "dead letter");
                         drop(self.ask_patiently(Command::Dead(peer.clone(), number, refusal)).await);

@@ -38,12 +38,12 @@ mod sending;
 pub mod shared;
 pub mod start;
 mod stop;
-mod tables;
+pub mod tables;
 mod taking;
 mod timing;
 mod transcript;
 mod trust;
-mod view;
+pub mod view;
 pub mod writer;
 
 pub use core::Engine;

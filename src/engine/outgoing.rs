@@ -31,6 +31,8 @@ pub enum Ready {
     Frame(Vec<u8>),
     /// It may not be sent: to the dead letters.
     Dead(Refusal),
+    /// What it was for has happened: nothing to send.
+    Spent,
 }
 
 /// The frames for `peer` after number `after`, up to `max_bytes` (at least one).
@@ -56,7 +58,8 @@ pub fn ready(
                 }
                 ready.push((number, Ready::Frame(frame)));
             }
-            Err(refusal) => ready.push((number, Ready::Dead(refusal))),
+            Err(Held::Spent) => ready.push((number, Ready::Spent)),
+            Err(Held::Refused(refusal)) => ready.push((number, Ready::Dead(refusal))),
         }
     }
     Ok(ready)
@@ -70,7 +73,19 @@ struct Builder<'a> {
     now: Timestamp,
 }
 
-type Built = Result<Result<Vec<u8>, Refusal>, Fault>;
+/// Why nothing is sent.
+enum Held {
+    Refused(Refusal),
+    Spent,
+}
+
+impl From<Refusal> for Held {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+type Built = Result<Result<Vec<u8>, Held>, Fault>;
 
 impl Builder<'_> {
     fn frame(&self, dispatch: &Dispatch) -> Built {
@@ -85,7 +100,7 @@ impl Builder<'_> {
             What::Organisations => Body::Organisations(self.organisations()?),
             What::Consent { consent, version } => match self.consent(*consent, *version) {
                 Some(body) => body,
-                None => return Ok(Err(Refusal::new(Code::NotFound, "that version of the consent is not kept"))),
+                None => return Ok(Err(Refusal::new(Code::NotFound, "that version of the consent is not kept").into())),
             },
             What::Revocation { consent, statement } => {
                 Body::Revocation { consent_id: *consent, statement: statement.clone() }
@@ -98,8 +113,9 @@ impl Builder<'_> {
         Ok(self.encode(None, body))
     }
 
-    fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Refusal> {
-        Frame { from: self.shared.settings.cell.clone(), to: self.peer.clone(), on_behalf_of, body }.encode()
+    fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {
+        let frame = Frame { from: self.shared.settings.cell.clone(), to: self.peer.clone(), on_behalf_of, body };
+        Ok(frame.encode()?)
     }
 
     /// The organisations at home here, with their consent keys.
@@ -115,8 +131,14 @@ impl Builder<'_> {
     }
 
     fn submit(&self, session: SessionId, message: MessageId) -> Built {
-        let gone = || Refusal::new(Code::ContentErased, "the message was erased before it was sent");
-        let Some(pending) = self.rows.get(&PENDING, &(session, message))? else { return Ok(Err(gone())) };
+        let gone = || Held::Refused(Refusal::new(Code::ContentErased, "the message was erased before it was sent"));
+        let Some(pending) = self.rows.get(&PENDING, &(session, message))? else {
+            // Placed or refused before the peer's acknowledgement of the submission came back.
+            return Ok(Err(Held::Spent));
+        };
+        if pending.refused.is_some() {
+            return Ok(Err(Held::Spent));
+        }
         let place = scopes::place(session, message.bytes(), "");
         let Some(boxed) = scopes::open_any::<Boxed>(self.shared, &place, &pending.boxed)? else {
             return Ok(Err(gone()));
@@ -126,11 +148,11 @@ impl Builder<'_> {
             // What was decided when it was queued may have been narrowed since.
             match self.crossing(session, &pending.organisation, Some(pending.head.sender), &queued.cell, &pending)? {
                 Ok(crossing) => crossings.push(crossing),
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(refusal.into())),
             }
         }
         let Some(own) = crossings.iter().find(|crossing| crossing.cell == *self.peer) else {
-            return Ok(Err(Refusal::new(Code::ConsentMissing, "no crossing to the host was decided")));
+            return Ok(Err(Refusal::new(Code::ConsentMissing, "no crossing to the host was decided").into()));
         };
         let mut parts = BTreeMap::new();
         for (name, copies) in &pending.parts {
@@ -177,7 +199,7 @@ impl Builder<'_> {
         pending: &Pending,
     ) -> Result<Result<Crossing, Refusal>, Fault> {
         let view = View { shared: self.shared, rows: self.rows };
-        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session().into())) };
         let names = names(self.shared, self.rows, session)?;
         let passage = Passage {
             settings: &self.shared.settings,
@@ -194,11 +216,11 @@ impl Builder<'_> {
     fn record(&self, session: SessionId, sequence: u64) -> Built {
         let view = View { shared: self.shared, rows: self.rows };
         let (Some(kept), Some((_, row))) = (view.kept(session)?, view.logged(session, sequence)?) else {
-            return Ok(Err(super::view::no_session()));
+            return Ok(Err(super::view::no_session().into()));
         };
         let names = names(self.shared, self.rows, session)?;
         let inviter = kept.session.participants.first().map(|p| p.home.organisation.clone());
-        let Some(from) = row.sender_org.clone().or(inviter) else { return Ok(Err(super::view::no_session())) };
+        let Some(from) = row.sender_org.clone().or(inviter) else { return Ok(Err(super::view::no_session().into())) };
         let relayed = row.crossings.iter().find(|crossing| crossing.cell == *self.peer);
         let crossing = if self.facts.orgs.contains_key(&from) {
             let passage = Passage {
@@ -212,7 +234,7 @@ impl Builder<'_> {
             };
             match passage.to(self.peer, &row.record.parts.keys().collect::<Vec<_>>()) {
                 Ok(crossing) => crossing,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(refusal.into())),
             }
         } else if let Some(crossing) = relayed {
             crossing.clone()
@@ -220,7 +242,9 @@ impl Builder<'_> {
             // Back to the cell it came from: its own data, no border is crossed by it.
             Crossing { cell: self.peer.clone(), relied: Vec::new(), withheld: BTreeMap::new() }
         } else {
-            return Ok(Err(Refusal::new(Code::ConsentMissing, "its sender's cell permitted no crossing to this peer")));
+            return Ok(Err(
+                Refusal::new(Code::ConsentMissing, "its sender's cell permitted no crossing to this peer").into()
+            ));
         };
         let placed = self.placed(&kept.session, &row, &names, crossing)?;
         Ok(self.encode(row.sender_org, Body::Record(Box::new(placed))))
@@ -312,10 +336,10 @@ impl Builder<'_> {
 
     fn receipt(&self, session: SessionId, receipt: &str) -> Built {
         let view = View { shared: self.shared, rows: self.rows };
-        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session().into())) };
         let names = names(self.shared, self.rows, session)?;
         let home = kept.session.participants.iter().find(|p| p.home.cell == self.shared.settings.cell);
-        let Some(home) = home else { return Ok(Err(super::view::no_session())) };
+        let Some(home) = home else { return Ok(Err(super::view::no_session().into())) };
         let passage = Passage {
             settings: &self.shared.settings,
             facts: self.facts,
@@ -326,7 +350,7 @@ impl Builder<'_> {
             at: self.now,
         };
         if let Err(refusal) = passage.to(self.peer, &[]) {
-            return Ok(Err(refusal));
+            return Ok(Err(refusal.into()));
         }
         Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() }))
     }

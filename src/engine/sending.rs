@@ -204,7 +204,10 @@ impl Engine {
     pub(super) fn judge(&self, batch: &Batch<'_>, live: &Live, act: &Act, at: Timestamp) -> Step<()> {
         frozen(live)?;
         let past = Past::new(&batch.txn, live);
-        let score = live.kept.session.participant(act.sender).and_then(|p| p.standing.as_ref()).map(|s| s.effective);
+        // minTrustScore binds the score as the host enforces it: docs/spec/details.md section 3.
+        let hosted = live.kept.session.host == self.shared.settings.cell;
+        let sender = live.kept.session.participant(act.sender).filter(|_| hosted);
+        let score = sender.and_then(|sender| sender.standing.as_ref()).map(|standing| standing.effective);
         let judged = live.kept.session.judge(act, at, &Facts { history: &past, score });
         past.end()?;
         Ok(judged?)
@@ -367,9 +370,10 @@ impl Engine {
         self.spend_or_refuse(batch, submission)?;
         self.salt_fresh(batch, id, submission.salt)?;
         frozen(live)?;
+        // No later record could make these right.
+        let act = Act::of(message)?;
+        live.kept.session.check_encryption(&act)?;
         if live.kept.session.state.is_final() || live.kept.session.suspended {
-            // No later record could make it right.
-            let act = Act::of(message)?;
             self.judge(batch, live, &act, batch.now)?;
         }
         let names = self.names(batch, id)?;

@@ -159,6 +159,10 @@ impl Engine {
         }
         let record = record_of(&submit, place);
         let mut act = Act::of_record(&record, submit.sender)?;
+        act.note_parts(submit.parts.iter().filter_map(|(name, part)| match part {
+            PartFrame::Open(part) => Some((name, part)),
+            PartFrame::Withheld { .. } | PartFrame::Erased { .. } => None,
+        }));
         act.newcomer = self.newcomer_home(&submit)?;
         if submit.performative == Performative::Introduce {
             let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());

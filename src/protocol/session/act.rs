@@ -49,7 +49,7 @@ impl Act {
             seen: message.seen,
             terms: message.terms.as_ref(),
         })?;
-        act.clear_part = message.parts.iter().find(|(name, part)| is_clear(name, part)).map(|(name, _)| name.clone());
+        act.note_parts(&message.parts);
         Ok(act)
     }
 
@@ -78,6 +78,11 @@ impl Act {
             clear_part: None,
             newcomer: None,
         })
+    }
+
+    /// Notes which of the parts that this cell can read is not encrypted by the agents themselves.
+    pub fn note_parts<'a>(&mut self, parts: impl IntoIterator<Item = (&'a String, &'a Part)>) {
+        self.clear_part = parts.into_iter().find(|(name, part)| is_clear(name, part)).map(|(name, _)| name.clone());
     }
 
     /// The performative.

@@ -138,13 +138,19 @@ impl Session {
             let detail = format!("maxDuration ended at {}, before anything was being executed", self.expires_at());
             return Err(against("maxDuration", detail));
         }
+        self.check_encryption(act)?;
+        self.check_value(act)
+    }
+
+    /// `endToEnd`: the sender's own cell asks this too, before a clear part leaves it.
+    pub fn check_encryption(&self, act: &Act) -> Result<(), Refusal> {
         if let Some(part) = act.clear_part.as_ref().filter(|_| self.constraints.end_to_end) {
             let detail =
                 "an endToEnd session takes content and personal values as {\"jwe\": compact, five segments} only";
             let member = part.split('/').next().unwrap_or_default();
             return Err(against("endToEnd", detail).at(format!("/{member}")));
         }
-        self.check_value(act)
+        Ok(())
     }
 
     fn check_budget(&self, act: &Act) -> Result<(), Refusal> {

@@ -429,6 +429,37 @@ fn a_delegate_assists_or_takes_the_place() {
 }
 
 #[test]
+fn ratings_are_given_once_after_the_end() {
+    let rate = |scene: &Scene, who: u64, of: Option<u64>| {
+        let mut terms = json!({"rating": 4});
+        if let Some(of) = of {
+            terms["of"] = json!(party(of));
+        }
+        let mut draft = scene.clone().draft(who, P::Rate, None, Some(terms));
+        draft.parts.clear();
+        let act = asp_cell::protocol::session::Act::of(&draft).expect("well formed");
+        scene.session.judge_rating(&act, scene.now)
+    };
+    let code = |refusal: Refusal| refusal.code;
+    let mut scene = Scene::invited(2, json!({}));
+    for invitee in 1..=2 {
+        scene.tell(invitee, P::Introduce, Some(reference(message_id(1))), None);
+    }
+    assert_eq!(rate(&scene, 1, Some(0)).map_err(code), Err(Code::StateViolation), "before CLOSED");
+    scene.tell(0, P::Close, None, Some(json!({"outcome": "failure", "rating": 5})));
+    assert_eq!(rate(&scene, 0, Some(1)).map_err(code), Err(Code::Duplicate), "CLOSE's counts for all");
+    assert_eq!(rate(&scene, 1, None).map_err(code), Err(Code::ValidationFailed), "three parties");
+    assert_eq!(rate(&scene, 1, Some(1)).map_err(code), Err(Code::ValidationFailed), "oneself");
+    assert_eq!(rate(&scene, 9, Some(1)).map_err(code), Err(Code::NotFound));
+    scene.now = scene.now + Span::days(7);
+    let rating = rate(&scene, 1, Some(2)).expect("within seven days");
+    scene.session.rate(rating);
+    assert_eq!(rate(&scene, 1, Some(2)).map_err(code), Err(Code::Duplicate));
+    scene.now = scene.now + Span(1);
+    assert_eq!(rate(&scene, 2, Some(1)).map_err(code), Err(Code::StateViolation), "too late");
+}
+
+#[test]
 fn strangers_learn_nothing() {
     let mut scene = Scene::conversing(json!({}));
     assert_eq!(scene.refused(7, P::Query, None, None).code, Code::NotFound);

@@ -88,7 +88,7 @@ impl Session {
             }
             Body::Ask(_, asked) => {
                 self.asked.retain(|(by, _)| *by != act.sender);
-                self.asked.push((act.sender, asked.clone()));
+                self.asked.push((act.sender, *asked));
             }
             Body::Accept => self.accept(aim, act.sender, at, changes),
             Body::Reject(_) => self.reject(aim, changes),
@@ -101,7 +101,12 @@ impl Session {
             Body::Withdraw(_) => self.withdraw(aim, at, changes),
             Body::Delegate(delegation) => self.call(act, delegation, head, changes),
             Body::Escalate(_) => self.escalate(),
-            Body::Close(close) => self.close(close.outcome, at, changes),
+            Body::Close(close) => {
+                self.close(close.outcome, at, changes);
+                if let Some(rating) = close.rating {
+                    self.rate_all(act.sender, rating);
+                }
+            }
             Body::Introduce => self.introduce(act.sender, changes),
             Body::Decline(_) => self.decline(act.sender, at, changes),
             Body::Invite { .. } | Body::Rate { .. } | Body::System(_) => {}

@@ -252,8 +252,8 @@ fn hint(state: State, performative: Performative, seat: Seat) -> &'static str {
         State::Invited => "wait until all invitees have answered",
         State::Introduced => "begin with PROPOSE, QUERY, INFORM or CLARIFY",
         State::Conversing if performative == Performative::Fulfill => "commit first",
-        State::Agreeing if performative == Performative::Fulfill => "no FULFILL before the commitment is accepted",
-        State::Conversing | State::Agreeing | State::Executing => "see what is allowed",
+        State::Agreeing => "a commitment is pending; ACCEPT, REJECT or WITHDRAW it first",
+        State::Conversing | State::Executing => "no answer to an invitation is expected of you",
         State::Escalated => "an operator has to act first",
         State::Closed | State::Failed => "the session has ended",
     }

@@ -17,6 +17,7 @@ mod offers;
 mod open;
 mod party;
 mod pledges;
+mod rating;
 mod references;
 mod settle;
 mod state;
@@ -32,13 +33,13 @@ pub use judge::{Facts, History};
 pub use offers::{Offer, OfferStatus, Offers};
 pub use open::{Opening, Seated};
 pub use party::{Calling, Home, Participant, Role, Seat, Standing};
+pub use rating::Rating;
 pub use state::State;
 pub use view::Reader;
 
 use super::commitment::Commitment;
 use super::constraints::Constraints;
 use super::ids::{CellId, CommitmentId, MessageId, ParticipantId, ReferenceId, SessionId};
-use super::json::Json;
 use super::outcome::Outcome;
 use super::time::{Span, Timestamp};
 use crate::crypto::digest::Digest;
@@ -113,12 +114,14 @@ pub struct Session {
     pub closed_at: Option<Timestamp>,
     /// The derived outcome of a CLOSED session.
     pub outcome: Option<Outcome>,
+    /// Ratings given, those of a CLOSE included.
+    pub ratings: Vec<Rating>,
     /// The INVITE.
     invite: MessageId,
     /// The message that set the constraints in force, which answers reference.
     in_force: MessageId,
-    /// What each invitee last asked the constraints to be.
-    asked: Vec<(ParticipantId, Json)>,
+    /// What each invitee last asked the constraints to be: the digest of their text.
+    asked: Vec<(ParticipantId, Digest)>,
     /// When it last left ESCALATED.
     resumed_at: Option<Timestamp>,
     /// Since when every commitment has been final, in EXECUTING.

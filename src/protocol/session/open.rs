@@ -65,6 +65,7 @@ impl Session {
             answer_by: head.timestamp + windows.answer_within,
             closed_at: None,
             outcome: None,
+            ratings: Vec::new(),
             invite: act.message_id,
             in_force: act.message_id,
             asked: Vec::new(),

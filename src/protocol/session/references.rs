@@ -6,9 +6,9 @@
 
 use super::judge::message;
 use super::{Act, History, MAX_ACCEPTED, MAX_PARTICIPANTS, OfferStatus, Participant, Session, State};
+use crate::crypto::digest::Digest;
 use crate::protocol::commitment::{Commitment, Status};
 use crate::protocol::ids::{CommitmentId, MessageId, ParticipantId, ReferenceId};
-use crate::protocol::json::Json;
 
 use crate::protocol::performative::Performative;
 use crate::protocol::refusal::{Code, Refusal};
@@ -118,14 +118,14 @@ impl Session {
         self.open_offer(act, reference, at).ok_or_else(unknown)?.map(|_| Aim::Nothing)
     }
 
-    fn aim_ask(&self, act: &Act, asked: &Json) -> Aimed {
+    fn aim_ask(&self, act: &Act, asked: &Digest) -> Aimed {
         if act.reference.map(message) != Some(self.invite) {
             return Err(self.wrong(act, format!("COUNTER in INVITED names the INVITE, {}", self.invite)));
         }
         if self.participants.first().is_none_or(|inviter| inviter.id != act.sender) {
             return Ok(Aim::Asked);
         }
-        if self.asked.iter().any(|(_, text)| text == asked) {
+        if self.asked.iter().any(|(_, earlier)| earlier == asked) {
             return Ok(Aim::Agreed);
         }
         let rule = "the inviter's COUNTER repeats exactly the constraints that an invitee asked for";

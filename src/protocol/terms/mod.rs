@@ -19,6 +19,7 @@ use super::json::Json;
 use super::members::Members;
 use super::performative::Performative;
 use super::refusal::{Code, Refusal};
+use crate::crypto::digest::Digest;
 
 /// The longest `purpose`, in characters: it is kept in the session's state.
 pub const MAX_PURPOSE: usize = 1_000;
@@ -39,8 +40,8 @@ pub enum Body {
     Propose(Offered),
     /// COUNTER of an offer: a new offer.
     Counter(Offered),
-    /// COUNTER of the constraints, in INVITED: what is asked, and its exact text.
-    Ask(Box<Constraints>, Json),
+    /// COUNTER of the constraints, in INVITED: what is asked, and the SHA-256 of its canonical text.
+    Ask(Box<Constraints>, Digest),
     /// ACCEPT.
     Accept,
     /// REJECT.
@@ -191,7 +192,7 @@ impl Body {
             None => Offered::read(members).map(Self::Counter),
             Some(asked) => {
                 let constraints = Constraints::parse(&at, Some(asked))?;
-                Ok(Self::Ask(Box::new(constraints), Json::of(asked)))
+                Ok(Self::Ask(Box::new(constraints), Digest::of(&[Json::of(asked).text().as_bytes()])))
             }
         }
     }

@@ -2,6 +2,14 @@
 //!
 //! docs/spec/api.md section 1, docs/spec/details.md sections 11 and 14.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod http;
 
 use asp_cell::api::http::Settings;

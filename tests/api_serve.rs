@@ -2,6 +2,14 @@
 //!
 //! docs/spec/details.md section 11 ("HTTP/1.1, HTTP/2 by TLS or prior knowledge").
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod http;
 
 use std::io::{Read as _, Write as _};

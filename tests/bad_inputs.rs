@@ -1,6 +1,14 @@
 //! Inputs that are no requests: each is refused where it is wrong, nothing is recorded, and the ids in it can still be
 //! used. docs/spec/details.md section 1 "Values", sections 3, 4, 7, 11 and 14.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod http;
 
 use http::{Agent, Cell, JSON, Proof, REGISTRY, SESSIONS, Session, invitation, message, salt, uuid7};

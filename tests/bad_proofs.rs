@@ -1,6 +1,14 @@
 //! Proofs that do not hold: each kind is refused with its own reason, nothing is recorded, and the message's id can
 //! still be used. docs/spec/details.md section 1 "Checking a proof", S1.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod http;
 
 use asp_cell::crypto::digest::base64url;

@@ -57,7 +57,7 @@ impl Stream {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let block = block.to_owned();
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 return Some(block);
             }
             let chunk = self.body.next().await?.unwrap();
@@ -70,7 +70,7 @@ impl Stream {
         let mut event = Event::default();
         for line in block.lines() {
             match line.split_once(": ").unwrap() {
-                ("event", name) => event.name = name.to_owned(),
+                ("event", name) => event.name = String::from(name),
                 ("id", id) => event.id = Some(id.to_owned()),
                 ("data", data) => event.data = serde_json::from_str(data).unwrap(),
                 other => panic!("{other:?}"),
@@ -170,7 +170,9 @@ async fn the_agents_stream_has_a_cursor_on_every_event() {
     let mut seen = vec![live.next().await.unwrap(), live.next().await.unwrap()];
     assert_eq!(seen[0].data["record"]["performative"], json!("INVITE"));
     assert_eq!((seen[1].name.as_str(), &seen[1].data["type"]), ("control", &json!("invitation")));
-    println!("INV {}", seen[1].data);
+    let invited = &seen[1].data["session"];
+    assert_eq!(invited["you"], json!(session.participant(&session.seller)));
+    assert_eq!(invited["asks"], seen[0].data["record"]["messageId"]);
     query(&cell, &session).await;
     while seen.last().unwrap().data["record"]["sequence"] != json!(3) {
         seen.push(live.next().await.unwrap());
@@ -182,11 +184,24 @@ async fn the_agents_stream_has_a_cursor_on_every_event() {
             assert_eq!(&resumed.next().await.unwrap(), expected);
         }
     }
-    // A second session appears on it by itself.
+    // The inviter is not invited, and the session's own stream has no invitations.
+    close(&cell, &session).await;
+    let mut inviters = Stream::open(&cell, &session.buyer, "/v1/asp/events", None).await;
+    let mut types = Vec::new();
+    while types.last() != Some(&json!("CLOSE")) {
+        let event = inviters.next().await.unwrap().data;
+        types.push(event.get("type").unwrap_or(&event["record"]["performative"]).clone());
+    }
+    assert!(!types.contains(&json!("invitation")), "{types:?}");
+    let session_events = Stream::open(&cell, &session.seller, &session.path("messages"), None).await.rest().await;
+    assert!(session_events.iter().all(|event| event.data["type"] != json!("invitation")), "{session_events:?}");
+    // What happens next appears by itself.
     let path = format!("/v1/asp/events?channels=data&after={}", seen.last().unwrap().id.as_deref().unwrap());
     let mut later = Stream::open(&cell, &session.seller, &path, None).await;
-    query(&cell, &session).await;
     assert_eq!(later.next().await.unwrap().data["record"]["sequence"], json!(4));
+    let other = Session::invite(&cell).await;
+    let mut theirs = Stream::open(&cell, &other.seller, "/v1/asp/events?channels=control", None).await;
+    assert_eq!(theirs.next().await.unwrap().data["sessionId"], json!(other.id));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@
 
 mod http;
 
-use http::{Agent, Cell, JSON, Proof, REGISTRY, SESSIONS, Session, invitation, message, salt, uuid7};
+use http::{Agent, Cell, JSON, Proof, REGISTRY, SESSIONS, Session, invitation, message, salt, two_agents, uuid7};
 use serde_json::{Value, json};
 
 /// A text sent as a message, and the status and pointer it is refused with.
@@ -300,7 +300,7 @@ async fn invitations_and_answers() {
 #[tokio::test]
 async fn registrations() {
     let cell = Cell::start().await;
-    let (agent, _) = cell.two_agents();
+    let (agent, _) = two_agents();
     let mut private = agent.jwk();
     private["d"] = json!(salt());
     let capabilities = vec!["a"; 65];

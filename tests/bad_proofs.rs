@@ -12,7 +12,7 @@
 mod http;
 
 use asp_cell::crypto::digest::base64url;
-use http::{Agent, Cell, JSON, Proof, REGISTRY, SESSIONS, Session, message, now, salt, sign_text, uuid7};
+use http::{Agent, Cell, JSON, Proof, REGISTRY, SESSIONS, Session, message, now, salt, sign_text, two_agents, uuid7};
 use serde_json::{Value, json};
 
 /// How a good proof is bent, and the reason that must be named.
@@ -125,8 +125,8 @@ const BENT: &[Bent] = &[
 ];
 
 fn bend_htu(proof: Proof, bend: impl Fn(&str) -> String) -> Proof {
-    let bent = bend(proof.claims["htu"].as_str().unwrap());
-    proof.claim("htu", bent)
+    let htu = bend(proof.claims["htu"].as_str().unwrap());
+    proof.claim("htu", htu)
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn the_key_says_who_calls() {
     let proof = session.proof(&cell, &session.buyer, &query).sign(&nobody);
     assert_eq!(cell.post(&session.path("messages"), &proof, &query).await.problem(), unauthorized);
     // A registered stranger learns nothing.
-    let (stranger, _) = cell.two_agents();
+    let (stranger, _) = two_agents();
     cell.register(&stranger).await.expect(201);
     let proof = session.proof(&cell, &session.buyer, &query).sign(&stranger);
     assert_eq!(cell.post(&session.path("messages"), &proof, &query).await.problem().1, "not_found");
@@ -274,7 +274,7 @@ async fn a_proof_of_another_message_is_a_mismatch() {
 #[tokio::test]
 async fn registrations_are_proven_by_the_key_they_register() {
     let cell = Cell::start().await;
-    let (agent, other) = cell.two_agents();
+    let (agent, other) = two_agents();
     let bearer = format!("Bearer {}", cell.enrolment_key(agent.organisation()));
     let register = async |proof: Proof, signer: &Agent, bearer: &str, body: &Value| {
         let proof = proof.sign(signer);

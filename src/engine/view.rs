@@ -7,10 +7,11 @@ use super::request::{Caller, Channel, Position, StreamItem, StreamPage};
 use super::scopes;
 use super::shared::Shared;
 use super::stop::bug;
-use super::tables::{Event, FEED, Kept, LOG, Logged, OPENED, Opened, PLACES, PartRow, Place, SEATED, SEATS};
+use super::tables::{Event, FEED, Fed, Kept, LOG, Logged, OPENED, Opened, PLACES, PartRow, Place, SEATED, SEATS};
 use super::tables::{MESSAGES, PENDING};
 use super::tables::{SESSIONS, SeatRow, Sitter};
 use crate::protocol::ids::{CommitmentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId};
+use crate::protocol::record::{Record, Sender};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::Reader as SessionReader;
 use crate::protocol::time::Timestamp;
@@ -324,9 +325,9 @@ impl<R: Rows> View<'_, R> {
             } else {
                 sent = from.events;
             }
-            for event in place.events.iter().skip(sent) {
-                page.items.push(event.item(session, sequence, 0));
-            }
+            // Invitations are told on the agent's own stream alone (docs/spec/details.md S7).
+            let events = place.events.iter().skip(sent).map(|event| event.item(session, sequence, 0));
+            page.items.extend(events.filter(|item| !invites(item)));
             page.next = Position { sequence, events: place.events.len() };
         }
         let all = page.next.sequence == kept.session.head.sequence;
@@ -337,47 +338,54 @@ impl<R: Rows> View<'_, R> {
     /// What follows `cursor` on the stream over all of the caller's sessions.
     pub fn feed(&self, caller: &Caller, cursor: u64, limit: usize) -> Reading<Vec<StreamItem>> {
         let tag = self.shared.agent_tag(&caller.agent);
-        let holder = caller.agent.organisation();
         let read = || -> Result<Vec<StreamItem>, Fault> {
-            let mut items = Vec::new();
-            let rows =
-                self.rows.range(&FEED, (tag, cursor.saturating_add(1))..(tag, u64::MAX), Order::Forward, limit)?;
-            for ((_, cursor), fed) in rows {
-                let Some((place, row)) = self.logged(fed.session, fed.sequence)? else { continue };
-                match fed.event {
-                    None => {
-                        let body = json!({"sessionId": fed.session, "record": self.record(&row, &holder)?});
-                        let (session_id, sequence) = (fed.session, fed.sequence);
-                        items.push(StreamItem { channel: Channel::Data, session_id, sequence, cursor, body });
-                    }
-                    Some(index) => {
-                        let index = usize::try_from(index).unwrap_or(usize::MAX);
-                        if let Some(event) = place.events.get(index) {
-                            items.push(self.named(event, fed.session, &holder)?.item(
-                                fed.session,
-                                fed.sequence,
-                                cursor,
-                            ));
-                        }
-                    }
+            let (mut items, mut from) = (Vec::new(), cursor);
+            loop {
+                let after = (tag, from.saturating_add(1))..(tag, u64::MAX);
+                let rows = self.rows.range(&FEED, after, Order::Forward, limit)?;
+                let more = rows.len() == limit;
+                for ((_, at), fed) in rows {
+                    from = at;
+                    items.extend(self.fed(caller, &fed, at)?);
+                }
+                // Some rows show this reader nothing; an empty answer must mean that nothing follows.
+                if !items.is_empty() || !more {
+                    return Ok(items);
                 }
             }
-            Ok(items)
         };
         read().map_err(|fault| unavailable(&fault))
     }
 
-    /// An invitation shows who invites: the names are filled in when it is read, so that an erasure reaches it.
-    fn named(&self, event: &Event, session: SessionId, holder: &OrgName) -> Result<Event, Fault> {
-        let mut body = event.body.value();
-        if let Some(shown) = body.get("session").cloned() {
-            let filled = self.fill(shown, session, holder, None)?;
-            if let Value::Object(body) = &mut body {
-                body.insert("session".into(), filled);
-            }
-            return Ok(Event { control: event.control, body: crate::protocol::json::Json::of(&body) });
+    fn fed(&self, caller: &Caller, fed: &Fed, cursor: u64) -> Result<Option<StreamItem>, Fault> {
+        let Some((place, row)) = self.logged(fed.session, fed.sequence)? else { return Ok(None) };
+        let (session_id, sequence) = (fed.session, fed.sequence);
+        let Some(index) = fed.event else {
+            let record = self.record(&row, &caller.agent.organisation())?;
+            let body = json!({"sessionId": session_id, "record": record});
+            return Ok(Some(StreamItem { channel: Channel::Data, session_id, sequence, cursor, body }));
+        };
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(event) = place.events.get(index) else { return Ok(None) };
+        let item = event.item(session_id, sequence, cursor);
+        if invites(&item) { self.invited(caller, &row.record, item) } else { Ok(Some(item)) }
+    }
+
+    /// An invitation as its invitee reads it: who invites whom is filled in then, so that an erasure reaches it. The
+    /// inviter has none (docs/spec/details.md S7).
+    fn invited(&self, caller: &Caller, invite: &Record, mut item: StreamItem) -> Result<Option<StreamItem>, Fault> {
+        let seat = self.rows.get(&SEATED, &(self.shared.agent_tag(&caller.agent), item.session_id))?;
+        let you = seat.map(|(participant, _)| participant);
+        if you.is_some_and(|you| invite.sender == Sender::Participant(you)) {
+            return Ok(None);
         }
-        Ok(event.clone())
+        let shown = item.body.get("session").cloned().unwrap_or_default();
+        let mut shown = self.fill(shown, item.session_id, &caller.agent.organisation(), you)?;
+        if let (Value::Object(shown), Value::Object(body)) = (&mut shown, &mut item.body) {
+            shown.insert("asks".into(), json!(invite.message_id));
+            body.insert("session".into(), Value::Object(std::mem::take(shown)));
+        }
+        Ok(Some(item))
     }
 }
 
@@ -386,6 +394,11 @@ impl Event {
         let channel = if self.control { Channel::Control } else { Channel::Meta };
         StreamItem { channel, session_id, sequence, cursor, body: self.body.value() }
     }
+}
+
+/// Whether it is an invitation, the one event that shows a whole session.
+fn invites(item: &StreamItem) -> bool {
+    item.body.get("session").is_some()
 }
 
 fn erased(part: &mut Map<String, Value>, at: Timestamp) {

@@ -55,13 +55,13 @@ impl Cell {
     pub fn enrolment_key(&self, organisation: &str) -> &str {
         &self.enrolment_keys[organisation]
     }
+}
 
-    /// Two agents of two organisations, not yet registered, with names of their own.
-    pub fn two_agents(&self) -> (Agent, Agent) {
-        let name = uuid::Uuid::new_v4();
-        let agent = |organisation| Agent::new(&format!("agent://{organisation}/a-{name}"));
-        (agent(ORGANISATIONS[0]), agent(ORGANISATIONS[1]))
-    }
+/// Two agents of the cell's two organisations, not yet registered, with names of their own.
+pub fn two_agents() -> (Agent, Agent) {
+    let name = uuid::Uuid::new_v4();
+    let agent = |organisation| Agent::new(&format!("agent://{organisation}/a-{name}"));
+    (agent(ORGANISATIONS[0]), agent(ORGANISATIONS[1]))
 }
 
 fn parts(directory: &Path) -> (Parts, Lock) {

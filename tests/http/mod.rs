@@ -3,6 +3,7 @@
 //! Requests go to the router itself, without a socket; the engine behind it is a whole one on a temporary directory.
 
 #![allow(dead_code, reason = "each test uses its own part of this module")]
+#![allow(clippy::needless_pass_by_value, reason = "tests hand over what they made")]
 
 pub mod cell;
 
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-pub use cell::Cell;
+pub use cell::{Cell, two_agents};
 
 pub const SESSIONS: &str = "/v1/asp/sessions";
 pub const REGISTRY: &str = "/v1/asp/registry";
@@ -168,7 +169,7 @@ impl Proof {
         if self.header.get("jwk").is_none() {
             self.header["jwk"] = agent.jwk();
         }
-        sign_text(&self.header.to_string(), &self.claims.to_string(), agent)
+        sign_text(self.header.to_string(), self.claims.to_string(), agent)
     }
 }
 
@@ -228,7 +229,7 @@ impl Session {
 
     /// The same, not yet answered.
     pub async fn invite(cell: &Cell) -> Self {
-        let (buyer, seller) = cell.two_agents();
+        let (buyer, seller) = two_agents();
         cell.register(&buyer).await.expect(201);
         cell.register(&seller).await.expect(201);
         let body = invitation(&[&seller.id]);

@@ -9,12 +9,12 @@ use super::core::{Batch, Engine};
 use super::request::Registration;
 use super::shared::Shared;
 use super::stop::{Step, bug};
-use super::tables::{self, AGENTS, Agent, AgentKey, AgentRow, ConsentKey, KEYS, ORGS, Org};
+use super::tables::{self, AGENTS, Agent, AgentKey, AgentRow, ConsentKey, KEYS, ORGS, Org, What};
 use crate::crypto::digest::{Digest, base64url};
 use crate::crypto::es256::SigningKey;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::{entropy, kdf, seal};
-use crate::protocol::ids::{AgentId, OrgName};
+use crate::protocol::ids::{AgentId, CellId, OrgName};
 use crate::protocol::json::Json;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::residency::{Policy, Zone};
@@ -155,7 +155,18 @@ impl Engine {
         };
         self.audit(batch, "operator", "operator", name.as_str(), b"org add")?;
         self.put_org(batch, name, org)?;
+        self.tell_organisations(batch)?;
         Ok(json!({"organisation": name, "enrolmentKey": enrolment}))
+    }
+
+    /// Peers hear of every change at once; one that was never linked hears of it with its first link.
+    fn tell_organisations(&mut self, batch: &mut Batch<'_>) -> Step<()> {
+        let linked = self.facts.peers.iter().filter(|(_, peer)| peer.jwks.is_some());
+        let peers: Vec<CellId> = linked.map(|(cell, _)| cell.clone()).collect();
+        for peer in peers {
+            self.queue(batch, &peer, What::Organisations)?;
+        }
+        Ok(())
     }
 
     pub(super) fn put_org(&mut self, batch: &mut Batch<'_>, name: &OrgName, org: Org) -> Step<()> {
@@ -196,6 +207,7 @@ impl Engine {
             org.consent_key = key;
             self.audit(batch, "key", "operator", name.as_str(), b"org key")?;
             self.put_org(batch, name, org.clone())?;
+            self.tell_organisations(batch)?;
         }
         let key = consent_public(&org)?;
         Ok(json!({"kid": key.thumbprint(), "jwk": key.to_jwk()}))

@@ -94,8 +94,7 @@ pub fn start(parts: Parts, clock: Arc<dyn Clock>) -> Result<(Handle, std::thread
     let (engine, store) = Engine::open(parts, clock.now())?;
     let (jobs, waiting) = mpsc::channel(writer::QUEUE);
     let (handle, ear) = Handle::new(engine.shared(), Arc::clone(&clock), jobs);
-    let runtime = tokio::runtime::Handle::current();
-    let thread = writer::start(engine, store, clock, waiting, ear, runtime)
+    let thread = writer::start(engine, store, clock, waiting, ear)
         .map_err(|error| bug(format!("the writer thread did not start: {error}")))?;
     Ok((handle, thread))
 }

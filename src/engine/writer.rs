@@ -45,8 +45,9 @@ pub fn start(
     clock: Arc<dyn Clock>,
     mut jobs: mpsc::Receiver<Job>,
     heard: impl Heard,
-    runtime: tokio::runtime::Handle,
 ) -> std::io::Result<JoinHandle<()>> {
+    // A clock of its own: whoever started the engine may be gone before it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("asp-writer".into()).spawn(move || {
         loop {
             let mut waiting = Vec::with_capacity(BATCH);

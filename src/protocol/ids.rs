@@ -108,6 +108,12 @@ impl From<MessageId> for ReferenceId {
     }
 }
 
+impl From<CommitmentId> for ReferenceId {
+    fn from(id: CommitmentId) -> Self {
+        Self(id.0)
+    }
+}
+
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:path) => {
         $(#[$doc])*

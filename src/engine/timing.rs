@@ -125,6 +125,12 @@ impl Engine {
                 .with("state", json!(live.kept.session.shown_state().name()))
                 .into());
         }
+        if outcome.is_none() {
+            // After a revocation only --close, until a new consent is active: docs/spec/details.md section 3.
+            for cell in live.cells(&self.shared.settings.cell) {
+                self.own_passage(batch, live, &cell)?;
+            }
+        }
         self.audit(batch, "operator", "operator", &session.to_string(), reason.as_bytes())?;
         self.place_system(batch, live, &SystemEvent::OperatorResolved { outcome })?;
         Ok(live.kept.nameless(batch.now))

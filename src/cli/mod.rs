@@ -5,6 +5,7 @@
 
 mod answer;
 mod consent;
+mod demo;
 mod dlq;
 mod erase;
 mod failure;
@@ -42,6 +43,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Two cells, one deal across a border, an erasure: watch it, every step checked.
+    Demo(demo::Demo),
     /// Make a development CA and the certificates of cells.
     #[command(subcommand)]
     Pki(pki::Pki),
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
 fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
     let config = command.config.as_deref();
     match command.verb {
+        Verb::Demo(verb) => verb.carry_out(command.json),
         Verb::Pki(verb) => verb.carry_out(),
         Verb::Init(verb) => verb.carry_out(),
         Verb::Run => run::carry_out(config, command.json),

@@ -1,4 +1,4 @@
-//! A federation on one thread: three cells' engines, virtual time, links that lose, double and reorder, power cuts
+//! A federation on one thread (seeds share the machine's cores, a run never leaves its own): three cells' engines, virtual time, links that lose, double and reorder, power cuts
 //! that take what was not synced. Whatever happens, once all is healed: nothing acknowledged is lost, nothing stands
 //! twice, the cells hold the same chain (docs/spec/federation.md section 6).
 //!
@@ -10,28 +10,41 @@ mod cell;
 mod link;
 mod world;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use world::{Seen, World};
 
 #[test]
 fn whatever_fails_no_acknowledged_message_is_lost_or_doubled_and_heads_are_equal() {
     let one: Option<u64> = std::env::var("ASP_SIM_SEED").ok().map(|seed| seed.parse().expect("ASP_SIM_SEED: a number"));
     let count = std::env::var("ASP_SIM_SEEDS").map_or(100, |count| count.parse().expect("ASP_SIM_SEEDS: a number"));
-    let seeds = one.map_or(0..count, |seed| seed..seed + 1);
-    let mut seen = Seen::default();
-    for seed in seeds {
-        let run = std::panic::catch_unwind(|| World::new(seed).run());
-        match run {
-            Ok(run) => seen.add(&run),
-            Err(panic) => {
-                eprintln!("seed {seed} failed; repeat it with ASP_SIM_SEED={seed} cargo test --test simulation");
-                std::panic::resume_unwind(panic);
-            }
+    let seeds: Vec<u64> = one.map_or_else(|| (0..count).collect(), |seed| vec![seed]);
+    let next = AtomicUsize::new(0);
+    let seen = Mutex::new(Seen::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(seeds.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    seen.lock().expect("no run panicked").add(&run(*seed));
+                }
+            });
         }
-    }
+    });
+    let seen = seen.into_inner().expect("no run panicked");
     println!("{seen:?}");
     if one.is_none() {
         seen.assert_rare_paths();
     }
+}
+
+/// One run, whole on this thread; a failure names its seed.
+fn run(seed: u64) -> Seen {
+    std::panic::catch_unwind(|| World::new(seed).run()).unwrap_or_else(|panic| {
+        eprintln!("seed {seed} failed; repeat it with ASP_SIM_SEED={seed} cargo test --test simulation");
+        std::panic::resume_unwind(panic)
+    })
 }
 
 /// The checker itself must see a loss: a disk that lies about its syncs is caught.

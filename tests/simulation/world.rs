@@ -81,6 +81,8 @@ pub struct World {
     links: BTreeMap<(usize, usize), Link>,
     cut: BTreeSet<(usize, usize)>,
     down_until: BTreeMap<usize, i64>,
+    /// Links whose sender may have something new.
+    woken: BTreeSet<(usize, usize)>,
     pending: Vec<VecDeque<(Option<usize>, Command)>>,
     talks: Vec<Talk>,
     acknowledged: BTreeMap<(SessionId, MessageId), u64>,
@@ -111,6 +113,7 @@ impl World {
             links,
             cut: BTreeSet::new(),
             down_until: BTreeMap::new(),
+            woken: BTreeSet::new(),
             pending: (0..3).map(|_| VecDeque::new()).collect(),
             talks: Vec::new(),
             acknowledged: BTreeMap::new(),
@@ -209,7 +212,9 @@ impl World {
         self.pending[cell].clear();
         let (engine, store) = self.cells[cell].up.as_mut().unwrap();
         let commands = vec![Command::Operate(Box::new(operation))];
-        let (outcomes, _) = engine.commit(store, Timestamp(self.now), commands).unwrap();
+        let (outcomes, effects) = engine.commit(store, Timestamp(self.now), commands).unwrap();
+        self.woken
+            .extend(effects.peers.iter().map(|peer| (cell, self.cells.iter().position(|c| c.id == *peer).unwrap())));
         match outcomes.into_iter().next() {
             Some(Outcome::Operated(Ok(value))) => value,
             other => panic!("{other:?}"),
@@ -267,6 +272,7 @@ impl World {
 
     fn reconnect(&mut self, a: usize, b: usize) {
         for pair in [(a, b), (b, a)] {
+            self.woken.insert(pair);
             self.links.get_mut(&pair).unwrap().reconnect();
             self.link_up(pair.0, pair.1);
         }
@@ -311,6 +317,9 @@ impl World {
 
     /// Every agent goes on: opens, answers, says the next thing, or asks again.
     fn talk(&mut self) {
+        if self.now % (5 * STEP) != 0 {
+            return;
+        }
         let now = Timestamp(self.now);
         for index in 0..self.talks.len() {
             let home = self.agents[self.talks[index].agent].home;
@@ -369,10 +378,14 @@ impl World {
         if let Some(number) = link.acked(self.now) {
             self.pending[a].push_back((None, Command::Acked(self.cells[b].id.clone(), number)));
         }
-        if link.open() {
+        if link.open() && self.woken.remove(&(a, b)) {
             for (number, made) in outgoing::ready(&sender, &self.cells[b].id, link.sent(), 64 << 10, now).unwrap() {
                 match made {
-                    Ready::Frame(bytes) => link.send(number, bytes, self.now, &mut self.luck),
+                    Ready::Frame(bytes) => {
+                        link.send(number, bytes, self.now, &mut self.luck);
+                        // More may stand behind it.
+                        self.woken.insert((a, b));
+                    }
                     Ready::Spent => {
                         let spent = Command::Spent(self.cells[b].id.clone(), number);
                         self.pending[a].push_back((None, spent));
@@ -392,7 +405,9 @@ impl World {
 
     /// One commit of a cell, then the answers.
     fn commit(&mut self, cell: usize) {
-        if self.cells[cell].up.is_none() {
+        let Some((engine, _)) = &self.cells[cell].up else { return };
+        let due = engine.next_deadline().is_some_and(|at| at.0 <= self.now);
+        if self.pending[cell].is_empty() && !due {
             return;
         }
         let now = Timestamp(self.now);
@@ -402,6 +417,10 @@ impl World {
         let (engine, store) = self.cells[cell].up.as_mut().unwrap();
         let (outcomes, effects) = engine.commit(store, now, commands).expect("a healthy disk");
         assert!(effects.alarms.is_empty(), "an alarm in {}: {:?}", CELLS[cell].0, effects.alarms);
+        for peer in effects.peers {
+            let peer = self.cells.iter().position(|cell| cell.id == peer).unwrap();
+            self.woken.insert((cell, peer));
+        }
         for ((talk, peer), outcome) in who.into_iter().zip(peers).zip(outcomes) {
             match (outcome, talk, peer) {
                 (Outcome::Inbound(number), _, Some(peer)) => {

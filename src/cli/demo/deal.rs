@@ -27,8 +27,8 @@ pub const PHONE: &str = "+49 30 5550142";
 /// From the invitation to the close; every record is awaited in both cells.
 pub async fn strike(stage: &mut Stage, net: &Federation, buyer: &Agent, seller: &Agent) -> Result<SessionId, Failure> {
     stage.act("The deal");
-    let invitation =
-        Invitation::new([seller.id().clone()], PURPOSE).constraints(json!({"maxDuration": "PT2H", "tokenBudget": 25_000}));
+    let invitation = Invitation::new([seller.id().clone()], PURPOSE)
+        .constraints(json!({"maxDuration": "PT2H", "tokenBudget": 25_000}));
     let session = buyer.invite(&invitation).await?;
     seller.await_session(session, SOON, |shown| shown.get("asks").is_some_and(Value::is_string)).await?;
     seller.accept(session).await?.placed()?;

@@ -165,7 +165,8 @@ async fn border(
     )?;
     let consent = text_at(consent, "/document/consentId");
     stage.holds(
-        withheld.iter().all(|part| text_at(part, "/consentId") == consent) && !json!(theirs).to_string().contains(PHONE),
+        withheld.iter().all(|part| text_at(part, "/consentId") == consent)
+            && !json!(theirs).to_string().contains(PHONE),
         "it names the consent that does not cover it, and the number is nowhere in what that cell shows",
     )
 }

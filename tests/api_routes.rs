@@ -14,7 +14,7 @@ mod http;
 
 use asp_cell::api::http::Settings;
 use asp_cell::crypto::secret::Secret;
-use http::{Cell, JSON, SESSIONS};
+use http::{Cell, JSON, Proof, SESSIONS, Session, message};
 use serde_json::Value;
 
 #[tokio::test]
@@ -122,6 +122,36 @@ async fn with_nonces_on_every_answer_carries_the_next() {
         assert_eq!(cell.send("GET", path, &[], "").await.header("dpop-nonce").len(), 43, "{path}");
     }
     assert_eq!(Cell::start().await.send("GET", "/healthz", &[], "").await.header("dpop-nonce"), "");
+}
+
+#[tokio::test]
+async fn a_proof_without_the_nonce_is_sent_back_for_one() {
+    let cell = Cell::start().await;
+    let session = Session::open(&cell).await;
+    let settings = Settings { nonce_key: Some(Secret::take(&mut [1; 32])), ..Settings::default() };
+    let cell = cell.behind(settings);
+    let fresh = || Proof::of("GET", &cell.url(SESSIONS));
+    let ask = async |proof: Proof| cell.send("GET", SESSIONS, &[("dpop", &proof.sign(&session.buyer))], "").await;
+    let first = ask(fresh()).await;
+    assert_eq!(first.problem(), (401, "use_dpop_nonce".to_owned(), String::new()));
+    assert_eq!(first.json()["retryable"], true);
+    assert_eq!(first.header("www-authenticate"), r#"DPoP error="use_dpop_nonce", algs="ES256""#);
+    assert_eq!(ask(fresh().claim("nonce", "another")).await.problem().1, "use_dpop_nonce");
+    ask(fresh().claim("nonce", first.header("dpop-nonce"))).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_agent_over_its_rate_is_told_when_to_come_back() {
+    let cell = Cell::start().await;
+    let session = Session::open(&cell).await;
+    let settings = Settings { messages_per_second_per_agent: 1, ..Settings::default() };
+    let cell = cell.behind(settings);
+    let query = || message("QUERY", serde_json::json!({}));
+    session.say(&cell, &session.buyer, &query()).await.expect(201);
+    let limited = session.say(&cell, &session.buyer, &query()).await;
+    assert_eq!(limited.problem(), (429, "rate_limited".to_owned(), String::new()));
+    assert_eq!(limited.header("retry-after"), "1");
+    session.say(&cell, &session.seller, &query()).await.expect(201);
 }
 
 #[tokio::test]

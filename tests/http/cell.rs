@@ -52,6 +52,11 @@ impl Cell {
         Self { router, handle, public_url, enrolment_keys, _lock: lock, _directory: directory }
     }
 
+    /// The same cell behind a router with other settings.
+    pub fn behind(self, settings: Settings) -> Self {
+        Self { router: router(self.handle.clone(), settings), ..self }
+    }
+
     pub fn enrolment_key(&self, organisation: &str) -> &str {
         &self.enrolment_keys[organisation]
     }

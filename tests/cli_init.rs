@@ -1,7 +1,7 @@
 //! The command line without a running cell: `init`, `pki`, usage, and what it says when there is nobody to ask
 //! (docs/spec/details.md sections 15 and S21).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use p256::elliptic_curve::sec1::ToSec1Point as _;
+use p256::pkcs8::DecodePublicKey as _;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -77,6 +78,13 @@ impl PublicKey {
     pub fn from_sec1(bytes: &[u8]) -> Option<Self> {
         let point = p256::PublicKey::from_sec1_bytes(bytes).ok()?.to_sec1_point(false);
         Some(Self { x: (*point.x()?).into(), y: (*point.y()?).into() })
+    }
+
+    /// A key as `SubjectPublicKeyInfo` in PEM (`-----BEGIN PUBLIC KEY-----`).
+    #[must_use]
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        let key = p256::PublicKey::from_public_key_pem(pem).ok()?;
+        Self::from_sec1(key.to_sec1_point(false).as_bytes())
     }
 
     /// The point as 0x04 ‖ x ‖ y.

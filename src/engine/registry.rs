@@ -196,9 +196,10 @@ impl Engine {
             KeyChange::Show => None,
             KeyChange::Rotate => Some(self.new_consent_key()?),
             KeyChange::Own(text) => {
-                let expected = "a P-256 public key as a JWK without private members";
-                let jwk: Value = serde_json::from_str(&text).map_err(|_| Refusal::invalid("/key", expected))?;
-                let key = PublicKey::from_jwk(&jwk).map_err(|_| Refusal::invalid("/key", expected))?;
+                let expected = "a P-256 public key: a JWK without private members, or PEM";
+                let jwk: Option<Value> = serde_json::from_str(&text).ok();
+                let key = jwk.and_then(|jwk| PublicKey::from_jwk(&jwk).ok()).or_else(|| PublicKey::from_pem(&text));
+                let key = key.ok_or_else(|| Refusal::invalid("/publicKey", expected))?;
                 Some(ConsentKey::Own(Json::of(&key.to_jwk())))
             }
         };

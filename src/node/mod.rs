@@ -5,6 +5,7 @@ pub mod create;
 mod exchange;
 mod links;
 pub mod listeners;
+mod operators;
 pub mod pki;
 pub mod settings;
 mod signing;

@@ -19,15 +19,14 @@ use super::settings::Settings;
 use super::signing::{self, SigningError};
 use super::{storage, telemetry};
 use crate::api::http::{self, Tls};
-use crate::api::operator::{self, Operator, Token, Vital};
+use crate::api::operator::{self, Token, Vital};
 use crate::crypto::secret::Secret;
 use crate::disk::private;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::start::Parts;
-use crate::engine::{self, Handle, Operation};
+use crate::engine::{self, Handle};
 use crate::peering::{self, Identity, IdentityError, Peering, Socket};
 use crate::protocol::json::Json;
-use crate::protocol::refusal::Refusal;
 use crate::store::directory::Lock;
 use crate::store::{Fault, Unusable};
 use crate::vault::entropy::OsEntropy;
@@ -292,12 +291,6 @@ async fn upkeep(metrics: PrometheusHandle, peering: Option<Arc<Peering<Crossing>
                 metrics::gauge!("asp_peer_links", "state" => state).set(links);
             }
         }
-    }
-}
-
-impl Operator for Handle {
-    async fn operate(&self, operation: Operation) -> Result<serde_json::Value, Refusal> {
-        Self::operate(self, operation).await
     }
 }
 

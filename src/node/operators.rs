@@ -1,0 +1,35 @@
+//! Operators' verbs on their way to the engine, and the one that may have to wait for a peer's word.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::api::operator::Operator;
+use crate::engine::{Handle, Operation};
+use crate::protocol::refusal::{Code, Refusal};
+
+/// How long an offer waits until a peer has said that the other organisation is at home in it: links come up and
+/// organisations are announced within moments of a start or of an `org add`.
+const ANNOUNCED: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Operator for Handle {
+    async fn operate(&self, operation: Operation) -> Result<Value, Refusal> {
+        let offers = matches!(operation, Operation::ConsentOffer { .. });
+        let end = tokio::time::Instant::now() + ANNOUNCED;
+        loop {
+            let answer = Self::operate(self, operation.clone()).await;
+            let unheard = offers && answer.as_ref().is_err_and(is_unheard_of);
+            if !unheard || tokio::time::Instant::now() >= end {
+                return answer;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Refused because no peer has named the organisation yet.
+fn is_unheard_of(refusal: &Refusal) -> bool {
+    refusal.code == Code::NotFound && refusal.pointer.as_deref() == Some("/peerOrg")
+}

@@ -61,6 +61,20 @@ fn init_replaces_nothing() {
 }
 
 #[test]
+fn a_configuration_that_is_there_is_kept_if_it_is_this_cells() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cell.toml");
+    fs::copy("cells/eu-west-1/cell.toml", &config).unwrap();
+    let before = fs::read(&config).unwrap();
+    let other = dir.path().to_str().unwrap();
+    let wrong = ["init", "--dir", other, "--cell", "us-east-1", "--region", "us-east-1", "--zone", "US"];
+    assert_eq!(asp_cell(&wrong).status.code(), Some(1));
+    assert!(init(dir.path()).status.success());
+    assert_eq!(fs::read(&config).unwrap(), before);
+    assert!(dir.path().join("keys/root.key").exists() && dir.path().join("data/operator.token").exists());
+}
+
+#[test]
 fn pki_makes_what_a_cell_needs_and_overwrites_nothing_unasked() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().to_str().unwrap();

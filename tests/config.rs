@@ -86,6 +86,18 @@ fn the_template_names_every_key_of_the_contract() {
 }
 
 #[test]
+fn the_example_cells_are_accepted_and_share_nothing() {
+    let mut addresses = std::collections::BTreeSet::new();
+    for id in ["eu-west-1", "us-east-1", "ap-northeast-1"] {
+        let settings = load(&PathBuf::from(format!("cells/{id}/cell.toml")), [], Depth::Shape).unwrap();
+        assert_eq!((settings.cell.id.as_str(), settings.peers.len()), (id, 2));
+        for address in [settings.api.listen, settings.operator, settings.federation.listen] {
+            assert!(addresses.insert(address), "{id} shares {address}");
+        }
+    }
+}
+
+#[test]
 fn a_mistake_names_file_line_key_and_what_is_expected() {
     let cases: &[(&str, &str, &str)] = &[
         ("data_dir", "data_dri", "cell.data_dri: unknown key; did you mean data_dir?"),
@@ -150,7 +162,7 @@ fn a_mistake_names_file_line_key_and_what_is_expected() {
             "mirror = \"m\"",
             "vault.mirror: this version keeps one copy of the vault; expected an empty text",
         ),
-        ("epoch = \"P1D\"", "epoch = \"P2D\"", "vault.epoch: expected at most P1D, found P2D"),
+        ("epoch = \"P1D\"", "epoch = \"P2D\"", "vault.epoch: expected at most PT24H, found PT48H"),
         ("media = \"auto\"", "media = \"disk\"", "vault.media: expected \"auto\" or \"untrusted\", found \"disk\""),
         (
             "grace = \"PT24H\"",
@@ -160,7 +172,7 @@ fn a_mistake_names_file_line_key_and_what_is_expected() {
         (
             "invitation_timeout = \"PT30S\"",
             "invitation_timeout = \"P8D\"",
-            "limits.invitation_timeout: expected at most P7D",
+            "limits.invitation_timeout: expected at most PT168H",
         ),
         (
             "agent = 0",

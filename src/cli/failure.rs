@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::api::operator::problem_of;
 use crate::node::config::Mistakes;
+use crate::node::create::CreateError;
 use crate::node::pki::PkiError;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::Unusable;
@@ -92,6 +93,15 @@ impl From<tonic::Status> for Failure {
 impl From<PkiError> for Failure {
     fn from(error: PkiError) -> Self {
         Self::here(error)
+    }
+}
+
+impl From<CreateError> for Failure {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Config(mistakes) => mistakes.into(),
+            other @ (CreateError::Storage(_) | CreateError::Other { .. }) => Self::here(other),
+        }
     }
 }
 

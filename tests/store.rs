@@ -49,14 +49,17 @@ fn reopen(disk: &SimulatedDisk) -> Result<Store, Unusable> {
     Store::open(&Place::Simulated(disk.clone()), terms(1, V1))
 }
 
-/// A disk with a store of 500 rows, closed.
+/// How many rows [`filled`] has.
+const ROWS: u64 = 200;
+
+/// A disk with a store of some rows, closed.
 fn filled() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let mut store = create(&disk);
     for batch in 0..5 {
         let mut write = store.write().unwrap();
-        for row in 0..100_u64 {
-            write.append(&LOG, &row_of(batch * 100 + row)).unwrap();
+        for row in 0..ROWS / 5 {
+            write.append(&LOG, &row_of(batch * (ROWS / 5) + row)).unwrap();
         }
         write.commit().unwrap();
     }
@@ -238,10 +241,10 @@ fn quiet_redb() {
     });
 }
 
-/// Reads all 500 rows: how many gave an error and how many are not there; a wrong value ends the test.
+/// Reads all rows: how many gave an error and how many are not there; a wrong value ends the test.
 fn read_all(read: &Read) -> (u64, u64) {
     let (mut errors, mut gone) = (0, 0);
-    for number in 1..=500 {
+    for number in 1..=ROWS {
         match read.get(&LOG, &number) {
             Ok(Some(row)) => assert_eq!(row, row_of(number - 1), "row {number} is another value"),
             Ok(None) => gone += 1,

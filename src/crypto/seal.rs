@@ -79,7 +79,7 @@ pub(crate) fn decrypt(
     key.open_separate_gather(nonce, Aad::from(place), body, tag, out).map_err(|_| NotAuthentic)
 }
 
-/// XChaCha20 is ChaCha20 under a key that `HChaCha20` makes of the first 16 bytes of the nonce
+/// `XChaCha20` is `ChaCha20` under a key that `HChaCha20` makes of the first 16 bytes of the nonce
 /// (draft-irtf-cfrg-xchacha-03 section 2.3).
 fn message_key(key: &Secret, nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
     let mut first = [0; 16];

@@ -13,6 +13,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::database::{Format, Place, Store, Terms};
 use crate::disk::{Unusable, private};
@@ -22,6 +23,10 @@ use crate::vault::entropy::OsEntropy;
 use crate::vault::keys::KeyFile;
 use crate::vault::medium::FileMedium;
 use crate::vault::{Media, MediaPolicy, RootKey, TagKey, Vault, media};
+
+/// How often, and after what pause, a lock is tried again.
+const PATIENCE: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Where the parts lie: `[cell] data_dir`, `[vault] path` and `[keys] path`, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +133,19 @@ impl DataDir {
     }
 
     /// Opens all of it, or says what is wrong.
+    ///
+    /// A process that is just ending, or a fork on its way to exec, holds locks for a moment: that is waited for.
     pub fn open(&self) -> Result<Opened, Unusable> {
+        for _ in 0..PATIENCE {
+            match self.open_once() {
+                Err(Unusable::InUse { .. }) => std::thread::sleep(PAUSE),
+                opened => return opened,
+            }
+        }
+        self.open_once()
+    }
+
+    fn open_once(&self) -> Result<Opened, Unusable> {
         let layout = &self.layout;
         self.check_parts()?;
         for directory in [&layout.data, &layout.keys] {

@@ -57,14 +57,6 @@ impl Read {
         Ok(table)
     }
 
-    /// The sealed value under a key.
-    fn sealed(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        contained(&self.0.shared.place, || {
-            let Some(table) = self.table(table)? else { return Ok(None) };
-            Ok(table.get(key)?.map(|sealed| sealed.value().to_vec()))
-        })
-    }
-
     /// Opens a sealed value of `table`.
     pub(super) fn open(&self, table: &str, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.0.shared.sealer.open(table, key, sealed)
@@ -94,21 +86,21 @@ impl Read {
 
 impl View for Read {
     fn row(&self, table: &'static str, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
-        self.sealed(table, key)?.map(|sealed| self.open(table, key, &sealed)).transpose()
+        let opened = contained(&self.0.shared.place, || {
+            let Some(rows) = self.table(table)? else { return Ok(None) };
+            Ok(rows.get(key)?.map(|sealed| self.open(table, key, sealed.value())))
+        });
+        opened?.transpose()
     }
 
     fn rows(&self, table: &'static str, span: &Span, order: Order, limit: usize) -> Result<Vec<Opened>, Fault> {
         let mut rows = Vec::new();
         if limit > 0 {
             self.sealed_rows(table, span, order, |key, sealed| {
-                rows.push((key.to_vec(), sealed.to_vec()));
+                rows.push(self.open(table, key, sealed).map(|row| (key.to_vec(), row)));
                 rows.len() < limit
             })?;
         }
-        let open = |(key, sealed): (Vec<u8>, Vec<u8>)| {
-            let row = self.open(table, &key, &sealed)?;
-            Ok((key, row))
-        };
-        rows.into_iter().map(open).collect()
+        rows.into_iter().collect()
     }
 }

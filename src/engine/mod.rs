@@ -7,7 +7,7 @@
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
-//! | `border`, `outbox`, `outgoing`, `inbound` | what may cross, what waits, frames built and checked |
+//! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `ledgers` | what may cross, what waits, frames built and checked, what each cell says it has |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `shared`, `live`, `stop` | what they stand on |
@@ -23,6 +23,7 @@ pub mod effects;
 mod erasing;
 pub mod handle;
 pub mod inbound;
+mod ledgers;
 pub mod links;
 mod live;
 mod operate;
@@ -30,6 +31,7 @@ pub mod operation;
 mod outbox;
 pub mod outgoing;
 mod placing;
+mod receipts;
 mod registry;
 pub mod request;
 mod scopes;

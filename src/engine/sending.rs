@@ -8,18 +8,18 @@ use super::border::{Names, Passage, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
+use super::ledgers::open_parts;
 use super::live::{Live, Past};
 use super::placing::{Arriving, head_of};
 use super::registry;
 use super::request::{Invitation, Submission};
 use super::scopes::{self, Owned};
 use super::stop::Step;
-use super::tables::{self, Crossed, EXPORTS, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, SENT_TO, What};
+use super::tables::{self, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, What};
 use super::trust;
 use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
-use crate::protocol::class::DataClass;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, ParticipantId, SessionId};
 use crate::protocol::performative::Performative;
@@ -290,61 +290,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The ledger's entry for each cell the message goes to, in the commit that queues it.
-    fn exported_all(&mut self, batch: &mut Batch<'_>, arriving: &Arriving, org: &OrgName) -> Step<()> {
-        let envelope = Envelope::of_record(&arriving.record);
-        for crossing in &arriving.crossings {
-            let parts: Vec<(&String, usize)> = open_parts(&arriving.parts, crossing);
-            self.exported(
-                batch,
-                arriving.record.session_id,
-                arriving.hash,
-                org,
-                crossing,
-                envelope.text().len(),
-                &parts,
-            )?;
-        }
-        Ok(())
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "an entry of the ledger is all of these")]
-    fn exported(
-        &mut self,
-        batch: &mut Batch<'_>,
-        session: SessionId,
-        hash: Digest,
-        org: &OrgName,
-        crossing: &Crossing,
-        envelope: usize,
-        parts: &[(&String, usize)],
-    ) -> Step<()> {
-        let key = (session, self.shared.org_tag(org));
-        let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
-        if !cells.contains(&crossing.cell) {
-            cells.push(crossing.cell.clone());
-            batch.put(&SENT_TO, &key, &cells)?;
-        }
-        if !self.shared.settings.leaves_region(&self.facts, &crossing.cell) {
-            return Ok(());
-        }
-        let bytes = envelope + parts.iter().map(|(_, length)| length).sum::<usize>();
-        let entry = Crossed {
-            hash,
-            session,
-            organisation: org.clone(),
-            classes: classes(parts.iter().map(|(name, _)| name.as_str())),
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            relied: crossing.relied.clone(),
-            from: self.shared.settings.cell.clone(),
-            to: crossing.cell.clone(),
-            at: batch.now,
-        };
-        batch.put(&EXPORTS, &self.next.exports, &entry)?;
-        self.next.exports += 1;
-        Ok(())
-    }
-
     /// A message that its host must place: durable here first, with everything the host needs.
     fn submit_away(&mut self, batch: &mut Batch<'_>, live: &mut Live, submission: &Submission) -> Step<Taken> {
         let message = submission.signed.message();
@@ -579,28 +524,6 @@ fn arriving(
 pub(super) const fn nothing() -> Changes {
     let state = State::Invited;
     Changes { from: state, to: state, commitments: Vec::new(), offers: Vec::new(), participants: Vec::new() }
-}
-
-/// The parts that cross, each with the length of its text: what both ledgers count.
-pub(super) fn open_parts<'p>(parts: &'p BTreeMap<String, PartFrame>, crossing: &Crossing) -> Vec<(&'p String, usize)> {
-    let mut open = Vec::new();
-    for (name, part) in parts {
-        if let PartFrame::Open(part) = part
-            && !crossing.withheld.contains_key(name)
-        {
-            open.push((name, part.value.text().len()));
-        }
-    }
-    open
-}
-
-/// The data classes of a record with these open parts.
-pub(super) fn classes<'n>(parts: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let of_parts = parts.filter_map(DataClass::of_part);
-    let mut classes: Vec<String> = of_parts.chain([DataClass::Metadata]).map(|class| class.name().to_owned()).collect();
-    classes.sort();
-    classes.dedup();
-    classes
 }
 
 /// Where the next record of a session stands.

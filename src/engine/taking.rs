@@ -11,17 +11,16 @@ use super::core::{Batch, Engine};
 use super::inbound::{Checked, Passed, record_of};
 use super::live::Live;
 use super::placing::{Arriving, head_of};
-use super::sending::{classes, next_place, nothing};
+use super::sending::{next_place, nothing};
 use super::stop::{Step, Stop};
-use super::tables::{self, Crossed, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, SESSIONS, Taken, What};
+use super::tables::{self, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, SESSIONS, Taken, What};
 use super::trust;
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
-use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, ParticipantId, SessionId};
+use crate::protocol::ids::{AgentId, CellId, MessageId, ParticipantId, SessionId};
 use crate::protocol::performative::Performative;
 use crate::protocol::receipt::Receipt;
-use crate::protocol::record::Record;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{
     Act, Event as SessionEvent, Home, Opening, Seated as Participating, Session, State, Windows,
@@ -30,12 +29,10 @@ use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::{Expiry, SystemEvent};
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, Order, View as Rows};
-use crate::wire::frame::{PartFrame, Placed, Relied, Submit};
+use crate::wire::frame::{PartFrame, Placed, Submit};
 
 /// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
 const SKEW: Span = Span::seconds(60);
-/// Records queued again at one request.
-const AGAIN: u64 = 1024;
 
 impl Engine {
     /// Takes a peer's frames; returns the last number taken.
@@ -454,7 +451,7 @@ impl Engine {
     }
 
     /// Freezes a session and raises the alarm.
-    fn freeze(&mut self, batch: &mut Batch<'_>, live: &mut Live, why: &str) -> Step<()> {
+    pub(super) fn freeze(&mut self, batch: &mut Batch<'_>, live: &mut Live, why: &str) -> Step<()> {
         let session = live.kept.session.id;
         batch.effects.alarms.push(format!("session {session} is frozen: {why}"));
         live.kept.frozen = Some(why.to_owned());
@@ -494,112 +491,6 @@ impl Engine {
         };
         self.put_changed(batch, live);
         step
-    }
-
-    fn take_receipt(&mut self, batch: &mut Batch<'_>, peer: &CellId, receipt: &Receipt, jws: String) -> Step<()> {
-        let mut live = self.take_out(batch, receipt.session_id)?;
-        let step = self.file_receipt(batch, peer, &mut live, receipt, jws);
-        self.put_changed(batch, live);
-        step
-    }
-
-    fn file_receipt(
-        &mut self,
-        batch: &mut Batch<'_>,
-        peer: &CellId,
-        live: &mut Live,
-        receipt: &Receipt,
-        jws: String,
-    ) -> Step<()> {
-        let own = self.shared.settings.cell.clone();
-        let hosted = live.kept.session.host == own;
-        let of_member = live.cells(&own).contains(&receipt.cell) && receipt.cell == *peer;
-        let by_host = live.kept.session.host == *peer;
-        if !(of_member || by_host) {
-            return Err(Refusal::new(Code::Unauthorized, "a receipt of a cell that is not in the session").into());
-        }
-        let view = View { shared: &self.shared, rows: &batch.txn };
-        let Some((_, held)) = view.logged(receipt.session_id, receipt.sequence)? else {
-            return if hosted {
-                self.freeze(batch, live, "a member signed a record that the host never placed")
-            } else {
-                Ok(())
-            };
-        };
-        batch.put(&RECEIPTS, &(receipt.session_id, receipt.sequence, receipt.cell.clone()), &jws)?;
-        if held.hash != receipt.hash {
-            return self.freeze(batch, live, "two cells signed different hashes for one record");
-        }
-        if hosted {
-            let known = live.kept.replicas.entry(receipt.cell.clone()).or_default();
-            *known = receipt.sequence.max(*known);
-            for cell in live.cells(&own).into_iter().filter(|cell| *cell != receipt.cell) {
-                self.queue(batch, &cell, What::Receipt { session: receipt.session_id, receipt: jws.clone() })?;
-            }
-        }
-        let body = json!({"cell": receipt.cell, "receipt": jws});
-        self.tell_after(batch, live, receipt.session_id, receipt.sequence, false, "receipt", body)
-    }
-
-    /// A member missed something: its records are queued again.
-    fn take_want(&mut self, batch: &mut Batch<'_>, peer: &CellId, session: SessionId, after: u64) -> Step<()> {
-        let live = self.take_out(batch, session)?;
-        let member = live.cells(&self.shared.settings.cell).contains(peer);
-        let head = live.kept.session.head.sequence;
-        self.put_back(batch, live);
-        if !member {
-            return Err(Refusal::new(Code::NotFound, "no such session of this peer").into());
-        }
-        for sequence in after.saturating_add(1)..=head.min(after.saturating_add(AGAIN)) {
-            self.queue(batch, peer, What::Record { session, sequence })?;
-        }
-        Ok(())
-    }
-
-    /// One receipt a session for all that came in this batch: over its newest record, so over all before it.
-    fn send_receipts(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        for session in std::mem::take(&mut self.receipts_due) {
-            let Some(live) = self.live.get(&session) else { continue };
-            let (host, sequence) = (live.kept.session.host.clone(), live.kept.session.head.sequence);
-            let view = View { shared: &self.shared, rows: &batch.txn };
-            if let Some((_, row)) = view.logged(session, sequence)? {
-                self.queue(batch, &host, What::Receipt { session, receipt: row.receipt })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The mirror of the sender's export entry.
-    #[allow(clippy::too_many_arguments, reason = "an entry of the ledger is all of these")]
-    fn imported(
-        &mut self,
-        batch: &mut Batch<'_>,
-        peer: &CellId,
-        record: &Record,
-        hash: Digest,
-        organisation: &OrgName,
-        parts: &BTreeMap<String, PartFrame>,
-        relied: Vec<Relied>,
-        bytes: u64,
-    ) -> Result<(), Fault> {
-        if !self.shared.settings.leaves_region(&self.facts, peer) {
-            return Ok(());
-        }
-        let open = parts.iter().filter(|(_, part)| matches!(part, PartFrame::Open(_)));
-        let entry = Crossed {
-            hash,
-            session: record.session_id,
-            organisation: organisation.clone(),
-            classes: classes(open.map(|(name, _)| name.as_str())),
-            bytes,
-            relied,
-            from: peer.clone(),
-            to: self.shared.settings.cell.clone(),
-            at: batch.now,
-        };
-        batch.put(&tables::IMPORTS, &self.next.imports, &entry)?;
-        self.next.imports += 1;
-        Ok(())
     }
 
     /// What a peer says of itself: its keys (those it had stay, for what it signed with them) and its public URL.

@@ -9,7 +9,7 @@
 //! | [`vault`] | scope secrets in slots overwritten in place | the above |
 //! | [`store`] | sealed rows, committed together; a cell's data directory | the above |
 //! | [`peering`] | cells over QUIC: identity, one link a peer, frames in order and once | `crypto`, `protocol`, `wire` |
-//! | [`testkit`] | what stands between cells in integration tests | – |
+//! | [`testkit`] | topologies of cells, agents that talk to them, and the weather between them, for integration tests | all but `cli` |
 //!
 //! The first three are pure and build alone with `--no-default-features`.
 

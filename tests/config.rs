@@ -172,7 +172,7 @@ fn a_mistake_names_file_line_key_and_what_is_expected() {
         (
             "invitation_timeout = \"PT30S\"",
             "invitation_timeout = \"P8D\"",
-            "limits.invitation_timeout: expected at most PT168H",
+            "limits.invitation_timeout: expected at most P7D",
         ),
         (
             "agent = 0",

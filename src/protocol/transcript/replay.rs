@@ -55,7 +55,8 @@ pub(super) fn compare(evidence: &Evidence<'_>, report: &mut Report) {
         if suspended && matches!(member, "state" | "phase") {
             continue;
         }
-        let (derived, shown) = (&derived[member], evidence.session(member).unwrap_or(&Value::Null));
+        let derived = derived.get(member).unwrap_or(&Value::Null);
+        let shown = evidence.session(member).unwrap_or(&Value::Null);
         if let Some((at, is)) = difference(derived, shown, format!("session.{member}")) {
             report.warn(format!("{at} is not what the records lead to: {is}"));
         }

@@ -1,16 +1,28 @@
-// Strikes a small deal between two agents of a running cell, as strangers would: one agent's proofs are made by the
-// library `dpop`, the other's by `jose`, receipts are checked by `jose`, and every hash is computed here.
+// Strikes a small deal between two agents, as strangers would: one agent's proofs are made by the library `dpop`, the
+// other's by `jose`, receipts are checked by `jose`, and every hash is computed here. The agents may be at home in one
+// cell or in two that have a consent for metadata and content.
 //
-// Environment: ASP_URL (base of the cell), ASP_ORGS (JSON: [{"organisation", "enrolmentKey"} twice]).
+// Environment: ASP_ORGS, JSON of the buyer's and the seller's organisation: [{"organisation", "enrolmentKey", "url"}].
 // Prints one JSON object; exits 1 with what was expected and what came.
 
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import * as dpop from "dpop";
 import * as jose from "jose";
 import { base64url, commit, envelopeHash, newSalt, personal, recordHash, sha256, unopened, uuid4, uuid7 } from "./asp.mjs";
 
-const base = process.env.ASP_URL.replace(/\/$/, "");
 const [buyers, sellers] = JSON.parse(process.env.ASP_ORGS);
+const abroad = buyers.url !== sellers.url;
+
+/** Asks until there is an answer; a cell that never has one fails the test. */
+async function until(what, ask) {
+  for (let tries = 0; tries < 300; tries += 1) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    await sleep(100);
+  }
+  assert.fail(`waited 30 s for ${what}`);
+}
 
 /** Proofs by `dpop`. */
 async function byDpop() {
@@ -34,12 +46,20 @@ async function byJose() {
 }
 
 class Agent {
-  constructor(id, keys, { inBody }) {
-    Object.assign(this, { id, ...keys, inBody });
+  constructor(name, { organisation, enrolmentKey, url }, keys, { inBody }) {
+    const id = `agent://${organisation}/${name}`;
+    Object.assign(this, { id, enrolmentKey, base: url.replace(/\/$/, ""), ...keys, inBody });
+  }
+
+  /** The keys of its own cell, which sign the receipts it is given. */
+  async meet() {
+    const get = async (path) => (await fetch(this.base + path)).json();
+    this.jwks = jose.createLocalJWKSet(await get("/.well-known/jwks.json"));
+    assert.equal((await get("/.well-known/asp-configuration")).version, "1.0");
   }
 
   async call(method, path, { body, claims, headers = {}, proof } = {}) {
-    const url = base + path;
+    const url = this.base + path;
     const made = proof ?? (await this.prove(url.split("?")[0], method, claims));
     const json = body === undefined ? {} : { "content-type": "application/json" };
     const text = body === undefined ? undefined : JSON.stringify(body);
@@ -48,7 +68,7 @@ class Agent {
     return { status: answer.status, type, headers: answer.headers, body: await answer.json(), proof: made };
   }
 
-  async register(enrolmentKey, capabilities) {
+  async register(capabilities, enrolmentKey = this.enrolmentKey) {
     const body = { agentId: this.id, capabilities, protocols: ["asp/1.0"], visibility: "cell", jwk: this.jwk };
     const ath = base64url(sha256(enrolmentKey));
     const headers = { authorization: `Bearer ${enrolmentKey}` };
@@ -56,11 +76,27 @@ class Agent {
   }
 
   /** Sends a message: its proof stands in the header, or in the message beside an ordinary request proof. */
-  async send(path, body, envelope) {
+  async sendOnce(path, body, envelope) {
     const claims = { asp_hash: envelopeHash(envelope) };
     if (!this.inBody) return this.call("POST", path, { body, claims });
-    const proof = await this.prove(base + path, "POST", claims);
+    const proof = await this.prove(this.base + path, "POST", claims);
     return this.call("POST", path, { body: { ...body, proof } });
+  }
+
+  /** As the contract says after 202: the same message with a fresh proof until it is placed or refused. */
+  async send(path, body, envelope) {
+    return until("a place for the message", async () => {
+      const answer = await this.sendOnce(path, body, envelope);
+      return answer.status === 202 ? undefined : answer;
+    });
+  }
+
+  /** Waits until its own cell shows a record. */
+  async sees({ sequence }, sessionId) {
+    return until(`record ${sequence}`, async () => {
+      const { body } = await this.call("GET", `/v1/asp/sessions/${sessionId}/messages?limit=500`);
+      return body.messages?.find((record) => record.sequence === sequence);
+    });
   }
 
   async message(sessionId, message, parts = {}) {
@@ -93,15 +129,12 @@ const refused = ({ status, type, body }, code) => {
 
 const seen = ({ sequence, hash }) => ({ sequence, hash });
 
-const jwks = jose.createLocalJWKSet(await (await fetch(`${base}/.well-known/jwks.json`)).json());
-const configuration = await (await fetch(`${base}/.well-known/asp-configuration`)).json();
-assert.equal(configuration.version, "1.0");
-
-const buyer = new Agent(`agent://${buyers.organisation}/buyer`, await byDpop(), { inBody: false });
-const seller = new Agent(`agent://${sellers.organisation}/seller`, await byJose(), { inBody: true });
-assert.equal((await buyer.register(buyers.enrolmentKey, ["adapters.buy"])).status, 201);
-assert.equal((await seller.register(sellers.enrolmentKey, ["adapters.sell"])).status, 201);
-refused(await seller.register("not the key", ["adapters.sell"]), "unauthorized");
+const buyer = new Agent("buyer", buyers, await byDpop(), { inBody: false });
+const seller = new Agent("seller", sellers, await byJose(), { inBody: true });
+await Promise.all([buyer.meet(), seller.meet()]);
+assert.equal((await buyer.register(["adapters.buy"])).status, 201);
+assert.equal((await seller.register(["adapters.sell"])).status, 201);
+refused(await seller.register(["adapters.sell"], "not the key"), "unauthorized");
 
 // Invite: the inviter draws its own participant id.
 const sessionId = uuid7();
@@ -120,7 +153,10 @@ const opened = placed(
 assert.equal(opened.state, "INVITED");
 
 // Answer: the invitee learns from the session who it is and what it has to name.
-const session = (await seller.call("GET", `/v1/asp/sessions/${sessionId}`)).body;
+const session = await until("the invitation", async () => {
+  const { status, body } = await seller.call("GET", `/v1/asp/sessions/${sessionId}`);
+  return status === 200 ? body : undefined;
+});
 seller.you = session.you;
 const answer = { messageId: uuid7(), accept: true };
 const introduced = placed(
@@ -142,6 +178,10 @@ const offer = placed(
     { content: { text: "10 adapters at $9.00 — café ☕", exact: 0.1, big: 1e21 }, personal: { "contact-1": { name: "Ada" } } },
   ),
 );
+const offered = await seller.sees(offer.record, sessionId);
+const details = Object.keys(offer.record.parts).find((name) => name.startsWith("personal/"));
+assert.equal(offered.parts[details].status, abroad ? "withheld" : undefined);
+assert.deepEqual(offered.parts.content.value, offer.record.parts.content.value);
 const accepted = placed(
   await seller.message(sessionId, {
     performative: "ACCEPT",
@@ -171,6 +211,7 @@ refused(await buyer.call("GET", `/v1/asp/sessions/${sessionId}`, { proof: read.p
 refused(await buyer.message(sessionId, { performative: "CLOSE", seen: seen(committed.record), terms: { outcome: "success" } }), "state_violation");
 
 // Execute and close.
+await seller.sees(committed.record, sessionId);
 const fulfilled = placed(
   await seller.message(
     sessionId,
@@ -190,24 +231,31 @@ const closed = placed(
 );
 assert.equal(closed.state, "CLOSED");
 
-// Check the whole chain by our own means.
-const { messages, head } = (await buyer.call("GET", `/v1/asp/sessions/${sessionId}/messages?limit=500`)).body;
-let previous = base64url(Buffer.alloc(32));
-for (const record of messages) {
-  assert.equal(record.previousHash, previous);
-  assert.equal(recordHash(record), record.hash, `record ${record.sequence} does not hash to what it shows`);
-  assert.deepEqual(unopened(record), []);
-  assert.equal(base64url(sha256(record.proof)), record.proofHash);
-  previous = record.hash;
+// Check both agents' whole chains, and every receipt, by our own means.
+const heads = [];
+for (const agent of [buyer, seller]) {
+  await agent.sees(closed.record, sessionId);
+  const { messages, head } = (await agent.call("GET", `/v1/asp/sessions/${sessionId}/messages?limit=500`)).body;
+  let previous = base64url(Buffer.alloc(32));
+  for (const record of messages) {
+    assert.equal(record.previousHash, previous);
+    assert.equal(recordHash(record), record.hash, `record ${record.sequence} does not hash to what it shows`);
+    assert.deepEqual(unopened(record), []);
+    assert.equal(base64url(sha256(record.proof)), record.proofHash);
+    previous = record.hash;
+  }
+  assert.deepEqual(head, { sequence: messages.length, hash: previous });
+  heads.push(head);
 }
-assert.deepEqual(head, { sequence: messages.length, hash: previous });
+assert.deepEqual(heads[0], heads[1]);
 
-const answers = [opened, introduced, offer, accepted, committed, fulfilled, confirmed, closed];
-for (const { record, receipt } of answers) {
-  const { payload, protectedHeader } = await jose.compactVerify(receipt, jwks);
+const answers = { buyer: [opened, offer, confirmed, closed], seller: [introduced, accepted, committed, fulfilled] };
+const receipts = [...answers.buyer.map((answer) => [buyer, answer]), ...answers.seller.map((answer) => [seller, answer])];
+for (const [agent, { record, receipt }] of receipts) {
+  const { payload, protectedHeader } = await jose.compactVerify(receipt, agent.jwks);
   const said = JSON.parse(new TextDecoder().decode(payload));
   assert.equal(protectedHeader.typ, "asp-receipt+jwt");
   assert.deepEqual([said.sessionId, said.sequence, said.hash], [sessionId, record.sequence, record.hash]);
 }
 
-console.log(JSON.stringify({ sessionId, records: messages.length, receipts: answers.length, head: head.hash }));
+console.log(JSON.stringify({ sessionId, records: heads[0].sequence, receipts: receipts.length, head: heads[0].hash }));

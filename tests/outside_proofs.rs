@@ -4,7 +4,7 @@
 //! The client is tests/interop/deal.mjs. Without Node and its packages the tests say that they were skipped;
 //! `ASP_CELL_REQUIRE_NODE=1`, which `.ci/run` sets, makes that a failure.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod process;
 

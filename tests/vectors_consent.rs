@@ -1,5 +1,7 @@
 //! consent.json: documents and signatures to take and to refuse, and what an active consent lets pass.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod vector;
 
 use std::collections::BTreeMap;

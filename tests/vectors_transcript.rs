@@ -1,5 +1,7 @@
 //! transcript.json: the standing transcript verifies, and each change to it gets the verdicts it must.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod vector;
 
 use std::collections::BTreeMap;
@@ -25,10 +27,10 @@ fn pins(file: &File) -> Pins {
 fn patched(whole: &Value, patch: &Value) -> Value {
     let mut whole = whole.clone();
     for step in patch.as_array().unwrap() {
-        let path = step["path"].as_str().unwrap();
-        let (parent, name) = path.rsplit_once('/').unwrap();
+        let at = step["path"].as_str().unwrap();
+        let (parent, name) = at.rsplit_once('/').unwrap();
         let name = name.replace("~1", "/").replace("~0", "~");
-        let parent = whole.pointer_mut(parent).unwrap_or_else(|| panic!("{path}"));
+        let parent = whole.pointer_mut(parent).unwrap_or_else(|| panic!("{at}"));
         match (step["op"].as_str().unwrap(), parent) {
             ("add" | "replace", Value::Object(members)) => drop(members.insert(name, step["value"].clone())),
             ("remove", Value::Object(members)) => drop(members.remove(&name).unwrap()),
@@ -36,7 +38,7 @@ fn patched(whole: &Value, patch: &Value) -> Value {
             ("add", Value::Array(items)) => items.insert(name.parse().unwrap(), step["value"].clone()),
             ("replace", Value::Array(items)) => items[name.parse::<usize>().unwrap()] = step["value"].clone(),
             ("remove", Value::Array(items)) => drop(items.remove(name.parse().unwrap())),
-            (op, parent) => panic!("{op} at {path} in {parent}"),
+            (op, parent) => panic!("{op} at {at} in {parent}"),
         }
     }
     whole
@@ -50,15 +52,14 @@ fn standing(file: &File) -> BTreeMap<u64, &str> {
     (1..).zip(file.other("messages").as_array().unwrap().iter().map(|verdict| verdict.as_str().unwrap())).collect()
 }
 
-const FILE: (&str, &[&str], &[(&str, &[&str])]) = (
-    "transcript.json",
-    &["note", "caPem", "organisationKeys", "transcript", "verdict", "messages"],
-    &[("mutations", &["patch", "verdict", "messages", "problem"])],
-);
+fn load() -> File {
+    let others = &["note", "caPem", "organisationKeys", "transcript", "verdict", "messages"];
+    File::load("transcript.json", others, &[("mutations", &["patch", "verdict", "messages", "problem"])])
+}
 
 #[test]
 fn the_standing_transcript_and_its_mutations_get_their_verdicts() {
-    let mut file = File::load(FILE.0, FILE.1, FILE.2);
+    let mut file = load();
     let pins = pins(&file);
     let cases = file.cases("mutations");
     let (transcript, standing) = (file.other("transcript"), standing(&file));
@@ -93,7 +94,7 @@ fn the_standing_transcript_and_its_mutations_get_their_verdicts() {
 
 #[test]
 fn without_pins_the_file_s_own_keys_count_with_a_warning() {
-    let mut file = File::load(FILE.0, FILE.1, FILE.2);
+    let mut file = load();
     file.cases("mutations");
     let report = verify(file.other("transcript"), &Pins::default());
     assert_eq!(report.verdict(), Verdict::Verified);

@@ -1,6 +1,8 @@
 //! Nobody changes a transcript unseen: every member of the standing transcript is changed, struck, written twice or
 //! exchanged in turn, and each result is corrupt, or the place is on the list of those that prove nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod vector;
 
 use std::collections::BTreeMap;
@@ -196,7 +198,7 @@ fn run(what: &str, mutations: impl Iterator<Item = Mutation>, pins: &Pins) {
         match (report.verdict(), allowed, derived && noticed) {
             (Verdict::Corrupt, false, _) => corrupt += 1,
             (Verdict::Corrupt, true, _) => {
-                wrong.push(format!("{mutation}: on the list of harmless places, yet corrupt"))
+                wrong.push(format!("{mutation}: on the list of harmless places, yet corrupt"));
             }
             (_, _, true) => warned += 1,
             (_, true, false) => harmless += 1,

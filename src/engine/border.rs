@@ -130,15 +130,15 @@ pub fn orgs_in(session: &Session, cell: &CellId) -> Vec<OrgName> {
 impl Facts {
     /// The cell an organisation is at home in, by the consents of this cell's organisations.
     pub fn cell_of(&self, org: &OrgName) -> Option<CellId> {
-        let named = self.consents.values().filter_map(|consent| consent.latest().document.party(org));
-        named.last().map(|party| party.cell.clone())
+        let mut named = self.consents.values().filter_map(|consent| consent.latest().document.party(org));
+        named.next_back().map(|party| party.cell.clone())
     }
 
     /// The cell of `other`, by a consent it has with `own`.
     pub fn counterpart(&self, own: &OrgName, other: &OrgName) -> Option<CellId> {
         let both = self.consents.values().map(|consent| &consent.latest().document);
         let both = both.filter(|document| document.party(own).is_some());
-        both.filter_map(|document| document.party(other)).last().map(|party| party.cell.clone())
+        both.filter_map(|document| document.party(other)).next_back().map(|party| party.cell.clone())
     }
 }
 

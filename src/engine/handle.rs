@@ -226,6 +226,7 @@ impl Handle {
     }
 
     /// Registers an agent or rotates its key: whether it was the first time, and its profile (S3).
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
     pub async fn register(&self, registration: Registration) -> Result<(bool, Value), Refusal> {
         match self.ask(Command::Register(Box::new(registration))).await? {
             Outcome::Registered(done) => {
@@ -242,6 +243,7 @@ impl Handle {
     }
 
     /// A search of the own cell's registry (S4).
+    #[allow(clippy::unused_async, reason = "peers will be asked, too")]
     pub async fn search(&self, _caller: &Caller, wanted: Search) -> Result<Value, Refusal> {
         search::search(&self.shared, &self.rows()?, &wanted, self.now())
     }
@@ -282,6 +284,7 @@ impl Handle {
         answers
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
     async fn send(&self, submission: Submission, deadline: tokio::time::Instant) -> Result<Answer, Refusal> {
         let caller = submission.caller.clone();
         let key = (submission.signed.message().session_id, submission.signed.message().message_id);
@@ -394,6 +397,7 @@ impl Handle {
         self.certified(request).await
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
     async fn operated(&self, command: Command) -> Result<Value, Refusal> {
         match self.ask(command).await? {
             Outcome::Operated(done) => done,
@@ -489,6 +493,7 @@ impl Handle {
     }
 
     /// Takes a peer's frames; durable when it returns the last number taken.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
     pub async fn inbound(&self, peer: &CellId, stream: [u8; 16], frames: Vec<(u64, Vec<u8>)>) -> Result<u64, Refusal> {
         let (shared, from, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
         let checked = tokio::task::spawn_blocking(move || {

@@ -199,7 +199,7 @@ impl Builder<'_> {
         pending: &Pending,
     ) -> Result<Result<Crossing, Refusal>, Fault> {
         let view = View { shared: self.shared, rows: self.rows };
-        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session().into())) };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
         let names = names(self.shared, self.rows, session)?;
         let passage = Passage {
             settings: &self.shared.settings,
@@ -289,7 +289,7 @@ impl Builder<'_> {
         };
         let first = record.sequence == 1;
         let windows = session.windows;
-        let opening = first.then(|| Opening {
+        let opening = first.then_some(Opening {
             answer_within: windows.answer_within,
             review_window: windows.review,
             grace: windows.grace,

@@ -332,13 +332,12 @@ impl Engine {
     }
 
     fn next_feed(&mut self, batch: &Batch<'_>, tag: tables::Tag) -> Result<u64, Fault> {
-        let next = match self.next.feed.get(&tag) {
-            Some(next) => *next,
-            None => {
-                let fed = batch.txn.last_under(&FEED, &(tag,))?.map_or(0, |((_, cursor), _)| cursor);
-                let opened = batch.txn.last_under(&OPENED, &(tag,))?.map_or(0, |((_, order), _)| order);
-                fed.max(opened) + 1
-            }
+        let next = if let Some(next) = self.next.feed.get(&tag) {
+            *next
+        } else {
+            let fed = batch.txn.last_under(&FEED, &(tag,))?.map_or(0, |((_, cursor), _)| cursor);
+            let opened = batch.txn.last_under(&OPENED, &(tag,))?.map_or(0, |((_, order), _)| order);
+            fed.max(opened) + 1
         };
         self.next.feed.insert(tag, next + 1);
         Ok(next)

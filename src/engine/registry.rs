@@ -108,7 +108,7 @@ impl Engine {
         agent.description = request.description;
         agent.federated = request.federated;
         if fresh_key {
-            self.add_key(batch, &mut agent, &request.jwk, request.thumbprint)?;
+            self.add_key(batch, &mut agent, &request.jwk, request.thumbprint);
             batch.put(&KEYS, &request.thumbprint, &tag)?;
             self.directory_changes.push((current, Some((request.thumbprint, agent.id.clone()))));
             batch.effects.agents.insert(tag);
@@ -119,14 +119,13 @@ impl Engine {
     }
 
     /// Ends the current key and begins another, each with this cell's statement.
-    fn add_key(&self, batch: &Batch<'_>, agent: &mut Agent, jwk: &Value, thumbprint: Digest) -> Step<()> {
+    fn add_key(&self, batch: &Batch<'_>, agent: &mut Agent, jwk: &Value, thumbprint: Digest) {
         if let Some(key) = agent.keys.last_mut() {
             key.until = Some(batch.now);
             key.statement = self.state_key(&agent.id, key.thumbprint, key.from, key.until);
         }
         let statement = self.state_key(&agent.id, thumbprint, batch.now, None);
         agent.keys.push(AgentKey { jwk: Json::of(jwk), thumbprint, from: batch.now, until: None, statement });
-        Ok(())
     }
 
     fn state_key(

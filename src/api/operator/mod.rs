@@ -25,7 +25,12 @@ use crate::engine::Operation;
 use crate::protocol::refusal::Refusal;
 
 /// The code that `build.rs` makes of `proto/asp/v1`.
-#[allow(missing_docs, clippy::pedantic, reason = "generated; documented in proto/asp/v1")]
+#[allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; documented in proto/asp/v1"
+)]
 pub mod contract {
     tonic::include_proto!("asp.v1");
 }

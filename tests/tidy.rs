@@ -171,23 +171,13 @@ fn only_the_store_knows_redb() {
 
 #[test]
 fn nothing_is_left_to_do_in_a_comment() {
-    let marks = ["TO", "FIX", "XX"].map(|start| {
-        format!(
-            "{start}{}",
-            if start == "TO" {
-                "DO"
-            } else if start == "FIX" {
-                "ME"
-            } else {
-                "X"
-            }
-        )
-    });
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|halves| halves.concat());
     for file in rust() {
         for (number, line) in text(&file).lines().enumerate() {
-            let left =
-                marks.iter().find(|mark| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == **mark));
-            assert!(left.is_none(), "{}:{}: do it, or write down why not", file.display(), number + 1);
+            let comment = line.split_once("//").map_or("", |(_, comment)| comment);
+            let mut words = comment.split(|c: char| !c.is_ascii_alphanumeric());
+            let left = words.any(|word| marks.iter().any(|mark| mark == word));
+            assert!(!left, "{}:{}: do it, or write down why not", file.display(), number + 1);
         }
     }
 }

@@ -6,6 +6,8 @@
 #![allow(
     clippy::expect_used,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::disallowed_methods,
     reason = "a bench may panic and reads the clock"
 )]
@@ -21,7 +23,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let seconds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(4);
+    let seconds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(4);
     let length = Duration::from_secs(seconds);
     println!("durable signed appends, {seconds} s a row, clients in the same process");
     println!("{:<12} {:>6} {:>12} {:>10} {:>10} {:>8}", "cells", "agents", "appends/s", "p50 ms", "p99 ms", "x 1");

@@ -1,8 +1,14 @@
 //! A session follows the contract from INVITE to its end: docs/spec/protocol.md sections 3 and 4, docs/spec/details.md
 //! sections 1 to 4.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "tests choose among variants, the contract does not hang on it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 mod scene;
 

@@ -1,8 +1,14 @@
 //! Whatever is sent, in whatever order: nothing panics, the table is kept, final states accept nothing, records
 //! replay to the same session, stored sessions read back, and every move of the table is seen.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "tests choose among variants, the contract does not hang on it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 mod scene;
 

@@ -1,8 +1,14 @@
 //! The standing transcript of the vectors, replayed record by record, ends in the session it shows: each record is
 //! judged well, and view, state and outcome agree. docs/spec/details.md S8b, S13, S18.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "tests choose among variants, the contract does not hang on it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 mod scene;
 

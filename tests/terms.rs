@@ -1,7 +1,14 @@
 //! Terms are read member by member: what is wrong is named by its place, and nothing makes the reader panic.
 //! docs/spec/protocol.md section 3, docs/spec/details.md sections 1, 3 and 4.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::refusal::Code;

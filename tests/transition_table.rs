@@ -3,8 +3,14 @@
 //! For each state: what each seat may send, and where it may lead; `·` is refused. Conditions on what a message
 //! names (open offers, owners, deadlines) come after the table: docs/spec/details.md section 1.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "tests choose among variants, the contract does not hang on it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,14 @@
 //! `tests/vectors/matching.json`: which COMMITs carry out an offer, which payments are escrowed, what exceeds a
 //! ceiling. docs/spec/details.md section 4.
 
-#![allow(clippy::pedantic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    reason = "a test may panic"
+)]
 
 mod vector;
 

@@ -5,6 +5,14 @@
 //! One seed repeats a run: `ASP_SIM_SEED=17 cargo test --test simulation` runs that one alone; `ASP_SIM_SEEDS=1000`
 //! runs as many.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic"
+)]
+
 mod agent;
 mod cell;
 mod link;

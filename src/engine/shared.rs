@@ -47,7 +47,7 @@ pub struct Settings {
     pub placement_timeout: Span,
     /// Peers of the configuration: region and zone.
     pub peers: BTreeMap<CellId, (String, String)>,
-    /// The highest score enforced for each peer's agents; absent: [`TRUST_CAP`].
+    /// The highest score enforced for each peer's agents; absent: 74.9.
     pub trust_caps: BTreeMap<CellId, f64>,
 }
 

@@ -1,4 +1,4 @@
-//! Requests of the contract into [`Operation`]s: parsed once, refused with a pointer to the field at fault.
+//! Requests of the contract into operations: parsed once, refused with a pointer to the field at fault.
 //!
 //! Pointers name fields as protobuf's JSON form does, in camelCase.
 

@@ -14,8 +14,15 @@ use crate::crypto::entropy::Seeded;
 const SECTOR: usize = 512;
 
 /// A disk in memory; clones are the same disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SimulatedDisk(Arc<Mutex<State>>);
+
+impl std::fmt::Debug for SimulatedDisk {
+    /// Its length, not its bytes: redb prints its backend whenever it opens one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SimulatedDisk({} bytes)", self.len())
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {

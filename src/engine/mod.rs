@@ -10,11 +10,12 @@
 //! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `ledgers` | what may cross, what waits, frames built and checked, what each cell says it has |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
-//! | `scopes`, `tables`, `shared`, `live`, `stop` | what they stand on |
+//! | `scopes`, `tables`, `bytes`, `shared`, `live`, `stop` | what they stand on |
 //!
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
 mod border;
+mod bytes;
 pub mod clock;
 pub mod command;
 mod consents;

@@ -129,6 +129,7 @@ pub struct Copy {
     /// The tags of the scopes whose secrets make its key.
     pub scopes: Vec<Tag>,
     /// The sealed bytes.
+    #[serde(with = "super::bytes")]
     pub sealed: Vec<u8>,
 }
 
@@ -347,6 +348,7 @@ pub struct AgentRow {
     /// The tags of the scopes whose secrets make its key.
     pub scopes: Vec<Tag>,
     /// The sealed profile.
+    #[serde(with = "super::bytes")]
     pub sealed: Vec<u8>,
 }
 

@@ -23,11 +23,11 @@ const START: i64 = 1_773_392_400_000;
 /// Milliseconds a step takes.
 const STEP: i64 = 10;
 /// Steps in which everything may fail; after them all is healed.
-const STORM: u64 = 250;
+const STORM: u64 = 160;
 /// Steps in which a healed federation must come to rest.
 const CALM: u64 = 6_000;
 /// Messages each agent sends in each session.
-const MESSAGES: u64 = 6;
+const MESSAGES: u64 = 4;
 
 struct Talk {
     agent: usize,
@@ -250,7 +250,7 @@ impl World {
         for cell in back {
             self.start(cell);
         }
-        if self.luck.below(60) == 0 {
+        if self.luck.below(45) == 0 {
             let cell = usize::try_from(self.luck.below(3)).unwrap();
             if self.cells[cell].up.is_some() {
                 self.seen.crashes += 1;
@@ -260,7 +260,7 @@ impl World {
                 self.down_until.insert(cell, self.now + length);
             }
         }
-        if self.luck.below(50) == 0 {
+        if self.luck.below(40) == 0 {
             let pair = [(0, 1), (0, 2), (1, 2)][usize::try_from(self.luck.below(3)).unwrap()];
             if !self.cut.remove(&pair) {
                 self.seen.partitions += 1;

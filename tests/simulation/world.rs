@@ -23,11 +23,11 @@ const START: i64 = 1_773_392_400_000;
 /// Milliseconds a step takes.
 const STEP: i64 = 10;
 /// Steps in which everything may fail; after them all is healed.
-const STORM: u64 = 160;
+const STORM: u64 = 120;
 /// Steps in which a healed federation must come to rest.
 const CALM: u64 = 6_000;
 /// Messages each agent sends in each session.
-const MESSAGES: u64 = 4;
+const MESSAGES: u64 = 3;
 
 struct Talk {
     agent: usize,
@@ -145,6 +145,7 @@ impl World {
             self.link_up(a, b);
         }
         self.rest();
+        let mut offers = Vec::new();
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {
             let org: OrgName = format!("org{a}.example").parse().unwrap();
             let terms = ConsentTerms {
@@ -161,11 +162,14 @@ impl World {
             };
             let offered = self.operate(a, Operation::ConsentOffer { org, terms });
             let consent: ConsentId = offered["document"]["consentId"].as_str().unwrap().parse().unwrap();
-            self.rest();
+            offers.push((b, consent));
+        }
+        self.rest();
+        for (b, consent) in offers {
             let org: OrgName = format!("org{b}.example").parse().unwrap();
             self.operate(b, Operation::ConsentAccept { consent, org });
-            self.rest();
         }
+        self.rest();
         for invited in [vec![0, 1], vec![1, 2, 0]] {
             let names: Vec<AgentId> = invited[1..].iter().map(|agent| self.agents[*agent].id.clone()).collect();
             let draft = agent::invite(&names, Timestamp(self.now), &mut self.luck);
@@ -250,7 +254,7 @@ impl World {
         for cell in back {
             self.start(cell);
         }
-        if self.luck.below(45) == 0 {
+        if self.luck.below(36) == 0 {
             let cell = usize::try_from(self.luck.below(3)).unwrap();
             if self.cells[cell].up.is_some() {
                 self.seen.crashes += 1;
@@ -260,7 +264,7 @@ impl World {
                 self.down_until.insert(cell, self.now + length);
             }
         }
-        if self.luck.below(40) == 0 {
+        if self.luck.below(32) == 0 {
             let pair = [(0, 1), (0, 2), (1, 2)][usize::try_from(self.luck.below(3)).unwrap()];
             if !self.cut.remove(&pair) {
                 self.seen.partitions += 1;

@@ -208,6 +208,7 @@ impl Engine {
             return Ok(());
         }
         self.forgot_at = batch.now;
+        self.shared.forget_spent(batch.now);
         let end = (batch.now.0.cast_unsigned(), Digest::default());
         for (key, ()) in batch.txn.range(&tables::SPENT, ..end, Order::Forward, FORGET_AT_ONCE)? {
             batch.remove(&tables::SPENT, &key);

@@ -111,12 +111,14 @@ impl Shared {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).get(&thumbprint).cloned()
     }
 
-    /// Spends a proof in memory; `false` if it was spent before. Forgets what may be forgotten.
+    /// Forgets the proofs whose time has passed.
+    pub fn forget_spent(&self, now: Timestamp) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
+    }
+
+    /// Spends a proof in memory; `false` if it was spent before.
     pub fn spend(&self, key: Digest, until: Timestamp, now: Timestamp) -> bool {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.len() >= 4096 && spent.len().is_power_of_two() {
-            spent.retain(|_, until| *until >= now);
-        }
         match spent.get(&key) {
             Some(until) if *until >= now => false,
             Some(_) | None => {

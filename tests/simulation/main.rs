@@ -35,7 +35,8 @@ fn whatever_fails_no_acknowledged_message_is_lost_or_doubled_and_heads_are_equal
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    seen.lock().expect("no run panicked").add(&run(*seed));
+                    let run = run(*seed);
+                    seen.lock().expect("no run panicked").add(&run);
                 }
             });
         }

@@ -59,13 +59,19 @@ impl Passage<'_> {
 
     /// Whether class `trust` may go to every organisation of the session in `cell`.
     pub fn trust_to(&self, cell: &CellId) -> bool {
-        let Ok(zone) = self.zone(cell) else { return false };
-        orgs_in(self.session, cell).iter().all(|org| {
-            let agents = self.agents(org);
-            let Ok(route) = self.route(org, cell, &zone, &agents) else { return false };
-            let route = Route { purpose: crossing::TRUST, ..route };
-            crossing::permit(self.facts.consents.values(), DataClass::Trust, &route).is_ok()
-        })
+        self.class_to(cell, DataClass::Trust).is_ok()
+    }
+
+    /// Whether data of one class may go to every organisation of the session in `cell`: what is no part of a message.
+    pub fn class_to(&self, cell: &CellId, class: DataClass) -> Result<(), Refusal> {
+        let zone = self.zone(cell)?;
+        for org in orgs_in(self.session, cell) {
+            let agents = self.agents(&org);
+            let route = self.route(&org, cell, &zone, &agents)?;
+            let purpose = if class == DataClass::Trust { crossing::TRUST } else { route.purpose };
+            crossing::permit(self.facts.consents.values(), class, &Route { purpose, ..route })?;
+        }
+        Ok(())
     }
 
     fn route<'r>(
@@ -116,6 +122,47 @@ pub fn may_have(
             Err(Refusal::new(Code::ConsentMissing, detail))
         }
     }
+}
+
+/// The sender's check of what is no part of a message: `class` may go from every organisation of the session in this
+/// cell to every one in `peer`.
+pub fn class_out(
+    (settings, facts): (&Settings, &Facts),
+    session: &Session,
+    names: &Names,
+    peer: &CellId,
+    class: DataClass,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    for from in &orgs_in(session, &settings.cell) {
+        let passage = Passage { settings, facts, session, names, from, sender: None, at };
+        passage.class_to(peer, class)?;
+    }
+    Ok(())
+}
+
+/// The receiver's own check of what is no part of a message: its copies of the consents cover `class` between every
+/// organisation of the session in `peer` and every one of this cell.
+pub fn class_from(
+    (settings, facts): (&Settings, &Facts),
+    session: &Session,
+    names: &Names,
+    peer: &CellId,
+    class: DataClass,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let policy = Policy::AllBut(std::collections::BTreeSet::new());
+    let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
+    let purpose = if class == DataClass::Trust { crossing::TRUST } else { session.purpose.as_str() };
+    for from in orgs_in(session, peer) {
+        for to in orgs_in(session, &settings.cell) {
+            let agents: Vec<AgentId> = names.values().filter(|agent| agent.organisation() == to).cloned().collect();
+            let (cell, zone, policy, agents) = (&settings.cell, &zone, &policy, agents.as_slice());
+            let route = Route { from: &from, to: &to, cell, zone, purpose, agents, at, policy };
+            crossing::permit(facts.consents.values(), class, &route)?;
+        }
+    }
+    Ok(())
 }
 
 /// The organisations of a session in one cell.

@@ -13,6 +13,7 @@ use super::tables::SESSIONS;
 use super::view::unavailable;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
+use crate::crypto::jws::Claim;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
 use crate::protocol::json::Json;
@@ -26,7 +27,7 @@ use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
 use crate::store::View as _;
-use crate::wire::frame::{Body, Boxed, Frame, Order, PartFrame, Placed, Relied, Submit};
+use crate::wire::frame::{About, Body, Boxed, Frame, Order, PartFrame, Placed, Relied, Said, Submit};
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
 #[derive(Debug)]
@@ -69,11 +70,23 @@ pub(super) enum Passed {
         request: Uuid,
         certificate: String,
     },
+    Statement(Box<Stated>),
     /// Refused for good; a submission's sender is told.
     Bad {
         refusal: Refusal,
         submission: Option<(SessionId, MessageId)>,
     },
+}
+
+/// A statement whose signature holds.
+#[derive(Debug)]
+pub(super) struct Stated {
+    pub said: Said,
+    pub about: About,
+    /// The cell that signed.
+    pub signer: CellId,
+    pub payload: serde_json::Value,
+    pub jws: String,
 }
 
 impl Checked {
@@ -93,7 +106,8 @@ impl Checked {
             | Body::Consent(_)
             | Body::Revocation { .. }
             | Body::Erase(_)
-            | Body::Erased { .. } => None,
+            | Body::Erased { .. }
+            | Body::Statement { .. } => None,
         };
         let checker = Checker { shared, peer, now };
         Self(checker.pass(frame).unwrap_or_else(|refusal| Passed::Bad { refusal, submission }))
@@ -127,6 +141,7 @@ impl Checker<'_> {
             Body::Revocation { consent_id, statement } => Ok(Passed::Revocation { consent: consent_id, statement }),
             Body::Erase(order) => Ok(Passed::Erase(order)),
             Body::Erased { request, certificate } => Ok(Passed::Erased { request, certificate }),
+            Body::Statement { said, about, jws } => self.statement(said, about, jws),
         }
     }
 
@@ -292,6 +307,16 @@ impl Checker<'_> {
         }
         let terms = placed.record.terms.as_ref().map(Json::value).unwrap_or_default();
         Ok(terms.get("purpose").and_then(|v| v.as_str()).unwrap_or_default().to_owned())
+    }
+
+    /// A statement by the cell that its payload names; whether the peer may bring it is the writer's question.
+    fn statement(&self, said: Said, about: About, jws: String) -> Result<Passed, Refusal> {
+        let claim = Claim::read(&jws, said.kind());
+        let claim = claim.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the statement: {why}")))?;
+        let signer = claim.unproven().get("cell").and_then(|cell| cell.as_str()).and_then(|cell| cell.parse().ok());
+        let signer: CellId = signer.ok_or_else(|| Refusal::invalid("/statement/cell", "the cell that signed it"))?;
+        let payload = self.shared.verify(&signer, said.kind(), &jws)?;
+        Ok(Passed::Statement(Box::new(Stated { said, about, signer, payload, jws })))
     }
 
     fn receipt(&self, session: SessionId, jws: String) -> Result<Passed, Refusal> {

@@ -12,6 +12,7 @@ use super::tables::{ACKED, DEAD, Dead, Dispatch, OUTBOX, What};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, Order, View as Rows};
+use crate::wire::frame::About;
 
 /// Rows looked at in one step of a scan.
 const STEP: usize = 512;
@@ -159,6 +160,7 @@ impl What {
             Self::Submit { session, .. } | Self::Record { session, .. } | Self::Receipt { session, .. } => {
                 Some(*session)
             }
+            Self::Statement { about: About::Session(session), .. } => Some(*session),
             Self::Refused { .. }
             | Self::Want { .. }
             | Self::Organisations
@@ -182,6 +184,7 @@ impl What {
             Self::Revocation { .. } => "revocation",
             Self::Erase(_) => "erase",
             Self::Erased { .. } => "erased",
+            Self::Statement { said, .. } => said.kind().name(),
         }
     }
 }

@@ -22,7 +22,9 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Participant, Session};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, Read, View as _};
-use crate::wire::frame::{Body, Boxed, Crossing, Frame, Opening, PartFrame, Placed, Profile, Seated, Submit};
+use crate::wire::frame::{
+    About, Body, Boxed, Crossing, Frame, Opening, PartFrame, Placed, Profile, Said, Seated, Submit,
+};
 
 /// What a dispatch came to.
 #[derive(Debug)]
@@ -109,8 +111,31 @@ impl Builder<'_> {
             What::Erased { request, certificate } => {
                 Body::Erased { request: *request, certificate: certificate.clone() }
             }
+            What::Statement { said, about, jws } => {
+                if let Err(refusal) = self.statement_may_go(*said, about)? {
+                    return Ok(Err(refusal.into()));
+                }
+                Body::Statement { said: *said, about: about.clone(), jws: jws.clone() }
+            }
         };
         Ok(self.encode(None, body))
+    }
+
+    /// Consent asked again for a statement, for every organisation of this cell that it speaks for.
+    fn statement_may_go(&self, said: Said, about: &About) -> Result<Result<(), Refusal>, Fault> {
+        let (Some(class), About::Session(session)) = (said.class(), about) else { return Ok(Ok(())) };
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(*session)? else { return Ok(Err(super::view::no_session())) };
+        let names = names(self.shared, self.rows, *session)?;
+        let may = super::border::class_out(
+            (&self.shared.settings, self.facts),
+            &kept.session,
+            &names,
+            self.peer,
+            class,
+            self.now,
+        );
+        Ok(may)
     }
 
     fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {

@@ -25,7 +25,7 @@ use crate::protocol::residency::Policy;
 use crate::protocol::session::Session;
 use crate::protocol::time::Timestamp;
 use crate::store::Table;
-use crate::wire::frame::{Crossing, Order, Profile, Relied};
+use crate::wire::frame::{About, Crossing, Order, Profile, Relied, Said};
 
 /// A name in a key: its keyed hash.
 pub use crate::vault::Tag;
@@ -86,6 +86,8 @@ pub const ERASURES: Table<[u8; 16], Erasure> = Table::new("erasures");
 pub const PEERS: Table<CellId, Peer> = Table::new("peers");
 /// Other cells' receipts.
 pub const RECEIPTS: Table<(SessionId, u64, CellId), String> = Table::new("receipts");
+/// How a session ended, as each cell signed it last (docs/spec/details.md S17).
+pub const OUTCOMES: Table<(SessionId, CellId), String> = Table::new("outcomes");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 
@@ -281,6 +283,7 @@ pub enum What {
     Revocation { consent: ConsentId, statement: String },
     Erase(Order),
     Erased { request: Uuid, certificate: String },
+    Statement { said: Said, about: About, jws: String },
 }
 
 /// What was taken from a peer.

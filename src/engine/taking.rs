@@ -78,6 +78,7 @@ impl Engine {
             Passed::Revocation { consent, statement } => self.take_revocation(batch, peer, consent, &statement),
             Passed::Erase(order) => self.take_order(batch, peer, order),
             Passed::Erased { request, certificate } => self.take_certificate(batch, peer, request, certificate),
+            Passed::Statement(stated) => self.take_statement(batch, peer, *stated),
             Passed::Bad { refusal, submission: Some((session, message)) } => {
                 return self.queue(batch, peer, What::Refused { session, message, refusal });
             }

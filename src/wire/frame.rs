@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
+use crate::crypto::jws::Kind;
+use crate::protocol::class::DataClass;
 use crate::protocol::ids::{AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId};
 use crate::protocol::json::Json;
 use crate::protocol::message::{Part, Seen};
@@ -87,6 +89,47 @@ pub enum Body {
         /// JWS of kind `erasure`.
         certificate: String,
     },
+    /// What a cell signed of a session, of an agent or of itself, complete in its own text.
+    Statement {
+        /// Of which kind.
+        said: Said,
+        /// What it is about, which decides the consent it travels under.
+        about: About,
+        /// The JWS; its payload's `cell` names who signed.
+        jws: String,
+    },
+}
+
+/// The kinds of signed statement that travel by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Said {
+    /// How a session ended (docs/spec/details.md S17).
+    Outcome,
+}
+
+/// What a statement is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum About {
+    /// A session of both cells.
+    Session(SessionId),
+}
+
+impl Said {
+    /// The kind its JWS must be of.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Outcome => Kind::Outcome,
+        }
+    }
+
+    /// The data class it travels under (docs/spec/details.md section 8); `None` where no consent is needed.
+    #[must_use]
+    pub const fn class(self) -> Option<DataClass> {
+        match self {
+            Self::Outcome => Some(DataClass::Metadata),
+        }
+    }
 }
 
 /// A part on the wire: open only where a permit covers its class.

@@ -1,0 +1,89 @@
+//! What cells sign and tell each other beside records: outcomes, and whatever else stands by its own signature.
+//!
+//! One way out and one way in: consent for the statement's class is asked when it is queued, when it is sent
+//! (`outgoing`) and when it is taken. A host hands a member's statement on to the other members; nobody else passes on
+//! what is not its own. Source: docs/spec/federation.md sections 2 and 3, docs/spec/details.md section 2.
+
+use super::border;
+use super::core::{Batch, Engine};
+use super::inbound::Stated;
+use super::live::Live;
+use super::stop::Step;
+use super::tables::{OUTCOMES, What};
+use crate::protocol::ids::{CellId, SessionId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::wire::frame::{About, Said};
+
+impl Engine {
+    /// Queues a statement about a session for another cell of it; a refusal where no consent covers its class.
+    pub(super) fn state_to(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        peer: &CellId,
+        said: Said,
+        jws: String,
+    ) -> Step<()> {
+        let session = live.kept.session.id;
+        if let Some(class) = said.class() {
+            let names = self.names(batch, session)?;
+            let here = (&self.shared.settings, &*self.facts);
+            border::class_out(here, &live.kept.session, &names, peer, class, batch.now)?;
+        }
+        self.queue(batch, peer, What::Statement { said, about: About::Session(session), jws })?;
+        Ok(())
+    }
+
+    /// Takes a statement: from its signer, or from the host of the session it is about.
+    pub(super) fn take_statement(&mut self, batch: &mut Batch<'_>, peer: &CellId, stated: Stated) -> Step<()> {
+        match stated.about {
+            About::Session(session) => {
+                let mut live = self.take_out(batch, session)?;
+                let step = self.take_session_statement(batch, peer, &mut live, &stated);
+                self.put_changed(batch, live);
+                step
+            }
+        }
+    }
+
+    fn take_session_statement(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        live: &mut Live,
+        stated: &Stated,
+    ) -> Step<()> {
+        let own = self.shared.settings.cell.clone();
+        let session = live.kept.session.id;
+        let cells = live.cells(&own);
+        let may_bring = stated.signer == *peer || live.kept.session.host == *peer;
+        if !cells.contains(peer) || !cells.contains(&stated.signer) || !may_bring {
+            let detail = format!("a statement of cell {} about session {session} from {peer}", stated.signer);
+            return Err(Refusal::new(Code::Unauthorized, detail).into());
+        }
+        about_it(&stated.payload, session)?;
+        if let Some(class) = stated.said.class() {
+            let names = self.names(batch, session)?;
+            let here = (&self.shared.settings, &*self.facts);
+            border::class_from(here, &live.kept.session, &names, peer, class, batch.now)?;
+        }
+        match stated.said {
+            Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
+        }
+        if live.kept.session.host == own {
+            for cell in cells.into_iter().filter(|cell| *cell != stated.signer) {
+                self.state_to(batch, live, &cell, stated.said, stated.jws.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The payload names the session that the frame does.
+fn about_it(payload: &serde_json::Value, session: SessionId) -> Result<(), Refusal> {
+    let named = payload.get("sessionId").and_then(|id| id.as_str()).and_then(|id| id.parse().ok());
+    if named == Some(session) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("/statement/sessionId", "the session that the frame names"))
+}

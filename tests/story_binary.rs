@@ -11,6 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use asp_cell::testkit::Agent;
+#[cfg(target_os = "linux")]
+use asp_cell::testkit::search::memory_holds;
 use asp_cell::testkit::search::{files_with, text_holds};
 use cli::{Cell, Federation, PATIENCE, asp_cell, document};
 use deal::{CANARY, CONTACT};
@@ -84,6 +86,13 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     let session = deal::open(&buyer, &[&seller]).await.unwrap();
     let agreed = deal::agree(&buyer, &seller, &[], session).await.unwrap();
     let closed = deal::execute(&buyer, &seller, &[], session, &agreed).await.unwrap();
+
+    // The other cell's whole memory, while it runs: what is searched for is found at home, so it can be found.
+    #[cfg(target_os = "linux")]
+    {
+        assert!(memory_holds(eu.pid(), CANARY.as_bytes()).unwrap(), "the sender's own cell had it in its hands");
+        assert!(!memory_holds(us.pid(), CANARY.as_bytes()).unwrap(), "it is in the other cell's memory");
+    }
 
     let id = session.to_string();
     let files = [&eu, &us].map(|cell| {

@@ -24,6 +24,38 @@ pub fn files_with(dir: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether the memory of a running process holds the needle in any of its forms: every mapping it can read, freed
+/// pages not yet given back among them. Linux; a process may read its own children's.
+///
+/// # Errors
+/// Where `/proc` does not let this process read the other's memory.
+#[cfg(target_os = "linux")]
+pub fn memory_holds(pid: u32, needle: &[u8]) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+
+    let forms = forms(needle);
+    let memory = fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut buffer = vec![0; 1 << 20];
+    for mapping in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+        let Some((range, rest)) = mapping.split_once(' ') else { continue };
+        let bounds =
+            range.split_once('-').map(|(from, to)| (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16)));
+        let Some((Ok(mut at), Ok(end))) = bounds.filter(|_| rest.starts_with('r')) else { continue };
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            // A page that went away, or of the kernel's own ([vvar]), holds nothing of ours.
+            let Ok(read @ 1..) = memory.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) else { break };
+            if forms.iter().any(|form| holds(buffer.get(..read).unwrap_or_default(), form)) {
+                return Ok(true);
+            }
+            // What may stand across two buffers is read again with the next.
+            let overlap = forms.iter().map(Vec::len).max().unwrap_or_default();
+            at += if at + read as u64 == end { read } else { read.saturating_sub(overlap).max(1) } as u64;
+        }
+    }
+    Ok(false)
+}
+
 /// All files below `dir`.
 pub fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

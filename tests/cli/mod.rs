@@ -113,6 +113,11 @@ impl Cell {
         self.listeners[listener].as_str().unwrap().parse().unwrap()
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Asks to stop and waits: the exit status, how long it took, and the log.
     pub fn stop(&mut self) -> (Option<i32>, Duration, String) {
         let mut child = self.child.take().unwrap();

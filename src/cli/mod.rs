@@ -4,6 +4,7 @@
 //! laid out for people without. Exit status: 0 done, 1 refused or failed (the problem on stderr), 2 usage.
 
 mod answer;
+mod audit;
 mod consent;
 mod demo;
 mod dlq;
@@ -69,6 +70,9 @@ enum Verb {
     /// What peers refused for good.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// The log of what changed rights or data.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Verify a transcript off line; exit status 1 if it is corrupt.
     Verify(verify::Verify),
 }
@@ -97,6 +101,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Audit(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }
 }

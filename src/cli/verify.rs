@@ -1,6 +1,6 @@
 //! `verify`: a transcript, off line: no cell, no network, nothing but the file and what the reader pins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -22,27 +22,30 @@ pub struct Verify {
 
 impl Verify {
     pub fn carry_out(self) -> Result<Answer, Failure> {
-        let authorities = match &self.ca {
-            Some(file) => {
-                let wrong = |why| Failure::here(format!("{}: {why}", file.display()));
-                Some(Authorities::from_pem(&text_of(file)?).map_err(wrong)?)
-            }
-            None => None,
-        };
         let bytes = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, &error))?;
-        let report = verify_bytes(&bytes, &Pins { authorities, ..Pins::default() });
+        let report = verify_bytes(&bytes, &pins(self.ca.as_deref())?);
         let status = u8::from(report.verdict() != Verdict::Verified);
         Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
     }
 }
 
+/// What a reader pins: the CA of a file, if one was given.
+pub(super) fn pins(ca: Option<&Path>) -> Result<Pins, Failure> {
+    let Some(file) = ca else { return Ok(Pins::default()) };
+    let wrong = |why| Failure::here(format!("{}: {why}", file.display()));
+    let authorities = Authorities::from_pem(&text_of(file)?).map_err(wrong)?;
+    Ok(Pins { authorities: Some(authorities), ..Pins::default() })
+}
+
 /// The verdict, how many messages got which, and every reason.
-fn told(report: &Report) -> String {
+pub(super) fn told(report: &Report) -> String {
     let count = |verdict| report.messages().values().filter(|found| **found == verdict).count();
     let verdicts = [Verdict::Verified, Verdict::Withheld, Verdict::Erased, Verdict::Corrupt, Verdict::Missing];
     let counts = verdicts.map(|verdict| (count(verdict), verdict.name()));
     let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
-    let mut lines = vec![format!("{}: {} messages", report.verdict().name(), report.messages().len())];
+    let messages = report.messages().len();
+    let whole = if messages == 0 { String::new() } else { format!(": {messages} messages") };
+    let mut lines = vec![format!("{}{whole}", report.verdict().name())];
     if let Some(line) = lines.first_mut().filter(|_| !counts.is_empty()) {
         *line = format!("{line} ({})", counts.join(", "));
     }

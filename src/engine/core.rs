@@ -92,10 +92,12 @@ impl Engine {
             facts_changed: false,
             wrote: false,
         };
+        let ledgers = (self.next.exports, self.next.imports);
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             outcomes.push(self.decide(&mut batch, command)?);
         }
+        self.audit_ledgers(&mut batch, ledgers)?;
         self.finish(batch).map(|effects| (outcomes, effects))
     }
 
@@ -220,27 +222,6 @@ impl Engine {
     pub(super) fn change_facts(&mut self, batch: &mut Batch<'_>, change: impl FnOnce(&mut Facts)) {
         change(Arc::make_mut(&mut self.facts));
         batch.facts_changed = true;
-    }
-
-    /// Appends to the audit log, in the commit of the act itself.
-    pub(super) fn audit(
-        &mut self,
-        batch: &mut Batch<'_>,
-        kind: &str,
-        actor: &str,
-        subject: &str,
-        what: &[u8],
-    ) -> Result<(), Fault> {
-        let entry = tables::Audited {
-            at: batch.now,
-            kind: kind.to_owned(),
-            actor: actor.to_owned(),
-            subject: subject.to_owned(),
-            digest: Digest::of(&[what]),
-        };
-        batch.put(&tables::AUDIT, &self.next.audit, &entry)?;
-        self.next.audit += 1;
-        Ok(())
     }
 }
 

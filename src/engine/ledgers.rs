@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::core::{Batch, Engine};
 use super::placing::Arriving;
 use super::stop::Step;
-use super::tables::{self, Crossed, EXPORTS, SENT_TO};
+use super::tables::{Crossed, SENT_TO};
 use crate::crypto::digest::Digest;
 use crate::protocol::class::DataClass;
 use crate::protocol::envelope::Envelope;
@@ -67,8 +67,7 @@ impl Engine {
             to: crossing.cell.clone(),
             at: batch.now,
         };
-        batch.put(&EXPORTS, &self.next.exports, &entry)?;
-        self.next.exports += 1;
+        self.enter_export(batch, &entry)?;
         Ok(())
     }
 
@@ -100,9 +99,7 @@ impl Engine {
             to: self.shared.settings.cell.clone(),
             at: batch.now,
         };
-        batch.put(&tables::IMPORTS, &self.next.imports, &entry)?;
-        self.next.imports += 1;
-        Ok(())
+        self.enter_import(batch, &entry)
     }
 }
 

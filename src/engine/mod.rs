@@ -7,13 +7,14 @@
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
-//! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `bytes`, `shared`, `live`, `stop` | what they stand on |
 //!
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
+mod audit;
 mod border;
 mod bytes;
 pub mod clock;

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::stop::Step;
 use super::tables::{ERASURES, OUTBOX, PEERS, SESSIONS};
 use super::view::{View, unavailable};
-use super::{erasing, outbox};
+use super::{audit, erasing, outbox};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
@@ -61,9 +61,10 @@ impl Engine {
             | Operation::SessionExport { .. }
             | Operation::SessionSeal { .. }
             | Operation::EraseStatus { .. }
-            | Operation::DlqList { .. } => {
-                Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into())
-            }
+            | Operation::DlqList { .. }
+            | Operation::AuditVerify
+            | Operation::AuditProve { .. }
+            | Operation::AuditExport => Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into()),
         }
     }
 
@@ -131,6 +132,9 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             }
             Operation::EraseStatus { request } => erase_status(&rows, *request)?,
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
+            Operation::AuditVerify => audit::verify(shared, &rows)?,
+            Operation::AuditProve { index } => audit::prove(shared, &rows, *index)?,
+            Operation::AuditExport => audit::export(shared, &rows)?,
             Operation::OrgAdd { .. }
             | Operation::OrgKeyShow { .. }
             | Operation::OrgKeyRotate { .. }

@@ -172,4 +172,9 @@ pub enum Operation {
     DlqPurge {
         number: Option<u64>,
     },
+    AuditVerify,
+    AuditProve {
+        index: u64,
+    },
+    AuditExport,
 }

@@ -146,9 +146,9 @@ fn counters(rows: &Read) -> Result<Counters, Fault> {
     Ok(Counters {
         log: next(rows.last(&tables::LOG)?),
         dead: next(rows.last(&tables::DEAD)?),
-        exports: next(rows.last(&tables::EXPORTS)?),
-        imports: next(rows.last(&tables::IMPORTS)?),
-        audit: next(rows.last(&tables::AUDIT)?),
+        exports: length(rows.last(&tables::EXPORTS)?),
+        imports: length(rows.last(&tables::IMPORTS)?),
+        audit: length(rows.last(&tables::AUDIT)?),
         acked: acked.into_iter().collect::<HashMap<CellId, u64>>(),
         ..Counters::default()
     })
@@ -156,6 +156,11 @@ fn counters(rows: &Read) -> Result<Counters, Fault> {
 
 fn next<V>(last: Option<(u64, V)>) -> u64 {
     last.map_or(1, |(number, _)| number + 1)
+}
+
+/// The length of a log whose entries count from 0.
+fn length<V>(last: Option<(u64, V)>) -> u64 {
+    last.map_or(0, |(index, _)| index + 1)
 }
 
 fn due(rows: &Read) -> Result<BTreeSet<(Timestamp, SessionId)>, Fault> {

@@ -91,6 +91,9 @@ pub const OUTCOMES: Table<(SessionId, CellId), String> = Table::new("outcomes");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 
+/// Complete nodes of the logs' Merkle trees: which log, which node (`protocol::merkle`).
+pub const NODES: Table<(u8, u64), Digest> = Table::new("nodes");
+
 /// A record with what hangs on it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Logged {

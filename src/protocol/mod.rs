@@ -2,9 +2,11 @@
 //!
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
+pub mod audit;
 pub mod ceiling;
 pub mod certificate;
 pub mod chain;
+pub mod checkpoint;
 pub mod class;
 pub mod commitment;
 pub mod consent;
@@ -16,6 +18,7 @@ pub mod ids;
 pub mod json;
 pub mod matching;
 pub mod members;
+pub mod merkle;
 pub mod message;
 pub mod money;
 pub mod outcome;

@@ -69,4 +69,7 @@ verbs! {
     dlq_list DlqListRequest;
     dlq_replay DlqReplayRequest;
     dlq_purge DlqPurgeRequest;
+    audit_verify AuditVerifyRequest;
+    audit_prove AuditProveRequest;
+    audit_export AuditExportRequest;
 }

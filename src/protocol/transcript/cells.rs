@@ -45,10 +45,10 @@ struct Cell {
 
 /// The cells that the file lists.
 #[derive(Debug, Default)]
-pub(super) struct Cells(BTreeMap<CellId, Cell>);
+pub(in crate::protocol) struct Cells(BTreeMap<CellId, Cell>);
 
 impl Cells {
-    pub(super) fn read(file: &Value, pins: &Pins, report: &mut Report) -> Self {
+    pub(in crate::protocol) fn read(file: &Value, pins: &Pins, report: &mut Report) -> Self {
         let mut cells = Self::default();
         for entry in super::list(file, "cells", report) {
             let Some(id) = text(entry, "id").and_then(|id| id.parse::<CellId>().ok()) else {
@@ -61,6 +61,11 @@ impl Cells {
             }
         }
         cells
+    }
+
+    /// The keys of a cell that hold.
+    pub(in crate::protocol) fn keys(&self, id: &CellId) -> impl Iterator<Item = &PublicKey> {
+        self.0.get(id).into_iter().flat_map(|cell| cell.keys.values())
     }
 
     pub(super) fn lists(&self, id: &CellId) -> bool {

@@ -9,7 +9,7 @@
 //! Source: docs/spec/details.md section 2 ("A verifier", "Verdicts") and S13; tests/vectors/README.md.
 
 mod agents;
-mod cells;
+pub(super) mod cells;
 mod chain;
 mod consents;
 mod parts;
@@ -125,7 +125,7 @@ fn records<'f>(file: &'f Value, report: &mut Report) -> BTreeMap<u64, Shown<'f>>
 }
 
 /// A list of the file; one that is no list is a problem, one that is not there is empty.
-fn list<'f>(file: &'f Value, name: &str, report: &mut Report) -> &'f [Value] {
+pub(super) fn list<'f>(file: &'f Value, name: &str, report: &mut Report) -> &'f [Value] {
     match file.get(name) {
         Some(Value::Array(items)) => items,
         Some(_) => {
@@ -136,6 +136,6 @@ fn list<'f>(file: &'f Value, name: &str, report: &mut Report) -> &'f [Value] {
     }
 }
 
-fn text<'v>(value: &'v Value, member: &str) -> Option<&'v str> {
+pub(super) fn text<'v>(value: &'v Value, member: &str) -> Option<&'v str> {
     value.get(member)?.as_str()
 }

@@ -101,7 +101,7 @@ impl Report {
     }
 
     /// Something about the file does not hold.
-    pub(super) fn problem(&mut self, what: &'static str, detail: impl Into<String>) {
+    pub(in crate::protocol) fn problem(&mut self, what: &'static str, detail: impl Into<String>) {
         self.note(what, None, detail.into());
     }
 

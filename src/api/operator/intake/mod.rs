@@ -2,6 +2,7 @@
 //!
 //! Pointers name fields as protobuf's JSON form does, in camelCase.
 
+mod audit;
 mod consent;
 mod erase;
 mod org;

@@ -1,0 +1,225 @@
+//! The cell's three append-only logs: what changed rights or data, what left the region, what came into it.
+//!
+//! Each entry is a leaf of its log's Merkle tree, written in the commit of the act itself: if it cannot be written,
+//! the act does not happen. The audit log names the exports and imports of a commit by their log's new root.
+//! Source: docs/spec/federation.md sections 2 and 5, docs/spec/details.md S14 and S15.
+
+use serde_json::{Value, json};
+
+use super::core::{Batch, Engine};
+use super::shared::Shared;
+use super::stop::bug;
+use super::tables::{AUDIT, Audited, Crossed, EXPORTS, IMPORTS, NODES};
+use crate::crypto::digest::Digest;
+use crate::crypto::json::canonical;
+use crate::protocol::audit;
+use crate::protocol::checkpoint::{Checkpoint, Note, origin, signer};
+use crate::protocol::merkle::{self, Tree};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::store::{Fault, Order, View as Rows};
+
+/// Entries read at a time.
+const STEP: usize = 1024;
+
+/// One of the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// What changed rights or data.
+    Audit,
+    /// What left for another region.
+    Exports,
+    /// What came from another region.
+    Imports,
+}
+
+impl Log {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Audit => 0,
+            Self::Exports => 1,
+            Self::Imports => 2,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Exports => "exports",
+            Self::Imports => "imports",
+        }
+    }
+}
+
+impl Engine {
+    /// Appends to the audit log, in the commit of the act itself.
+    pub(super) fn audit(
+        &mut self,
+        batch: &mut Batch<'_>,
+        kind: &str,
+        actor: &str,
+        subject: &str,
+        what: &[u8],
+    ) -> Result<(), Fault> {
+        let entry = Audited {
+            at: batch.now,
+            kind: kind.to_owned(),
+            actor: actor.to_owned(),
+            subject: subject.to_owned(),
+            digest: Digest::of(&[what]),
+        };
+        let index = self.next.audit;
+        batch.put(&AUDIT, &index, &entry)?;
+        append(batch, Log::Audit, index, &entry.shown(index))?;
+        self.next.audit += 1;
+        Ok(())
+    }
+
+    /// Appends to the export ledger.
+    pub(super) fn enter_export(&mut self, batch: &mut Batch<'_>, entry: &Crossed) -> Result<(), Fault> {
+        let index = self.next.exports;
+        batch.put(&EXPORTS, &index, entry)?;
+        append(batch, Log::Exports, index, &entry.shown(index))?;
+        self.next.exports += 1;
+        Ok(())
+    }
+
+    /// Appends to the import ledger.
+    pub(super) fn enter_import(&mut self, batch: &mut Batch<'_>, entry: &Crossed) -> Result<(), Fault> {
+        let index = self.next.imports;
+        batch.put(&IMPORTS, &index, entry)?;
+        append(batch, Log::Imports, index, &entry.shown(index))?;
+        self.next.imports += 1;
+        Ok(())
+    }
+
+    /// Enters into the audit log what this commit added to the ledgers: one entry for each, with the new root.
+    pub(super) fn audit_ledgers(&mut self, batch: &mut Batch<'_>, before: (u64, u64)) -> Result<(), Fault> {
+        let grown = [
+            (Log::Exports, "export", before.0, self.next.exports),
+            (Log::Imports, "import", before.1, self.next.imports),
+        ];
+        for (log, kind, from, size) in grown {
+            if from < size {
+                let root = tree(&batch.txn, log, size).root()?;
+                let cell = self.shared.settings.cell.to_string();
+                self.audit(batch, kind, &cell, &format!("{from}-{}", size - 1), root.bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append(batch: &mut Batch<'_>, log: Log, index: u64, entry: &Value) -> Result<(), Fault> {
+    let leaf = merkle::leaf(canonical(entry).as_bytes());
+    for (number, hash) in merkle::completed(index, leaf, |number| node(&batch.txn, log, number))? {
+        batch.put(&NODES, &(log.number(), number), &hash)?;
+    }
+    Ok(())
+}
+
+fn node(rows: &impl Rows, log: Log, number: u64) -> Result<Digest, Fault> {
+    let missing = || bug(format!("node {number} of the log {} is not there", log.name()));
+    rows.get(&NODES, &(log.number(), number))?.ok_or_else(missing)
+}
+
+fn tree<R: Rows>(rows: &R, log: Log, size: u64) -> Tree<impl Fn(u64) -> Result<Digest, Fault> + '_> {
+    Tree::of(size, move |number| node(rows, log, number))
+}
+
+impl Audited {
+    /// S15.
+    fn shown(&self, index: u64) -> Value {
+        json!({"index": index, "at": self.at, "kind": self.kind, "actor": self.actor, "subject": self.subject,
+            "digest": self.digest})
+    }
+}
+
+impl Crossed {
+    /// An entry of S14; `relied` names every consent where the record went to more than one organisation.
+    pub(super) fn shown(&self, index: u64) -> Value {
+        let first = self.relied.first();
+        let relied: Vec<Value> = self
+            .relied
+            .iter()
+            .map(|r| json!({"from": r.from, "to": r.to, "consentId": r.consent_id, "version": r.version}))
+            .collect();
+        json!({"index": index, "recordHash": self.hash, "sessionId": self.session, "organisation": self.organisation,
+            "classes": self.classes, "bytes": self.bytes, "consentId": first.map(|r| r.consent_id),
+            "version": first.map(|r| r.version), "relied": relied, "from": self.from, "to": self.to, "at": self.at})
+    }
+}
+
+/// A signed checkpoint of a log as it stands.
+pub(super) fn checkpoint(shared: &Shared, rows: &impl Rows, log: Log) -> Result<(Note, u64), Fault> {
+    let size = size(rows, log)?;
+    let cell = &shared.settings.cell;
+    let root = tree(rows, log, size).root()?;
+    let mut note = Checkpoint { origin: origin(cell, log.name()), size, root }.note();
+    note.sign(&signer(cell), &shared.signer.key);
+    Ok((note, size))
+}
+
+fn size(rows: &impl Rows, log: Log) -> Result<u64, Fault> {
+    let last = match log {
+        Log::Audit => rows.last(&AUDIT)?.map(|(index, _)| index),
+        Log::Exports => rows.last(&EXPORTS)?.map(|(index, _)| index),
+        Log::Imports => rows.last(&IMPORTS)?.map(|(index, _)| index),
+    };
+    Ok(last.map_or(0, |index| index + 1))
+}
+
+/// The entries of the audit log from `from` on, as S15.
+fn entries(rows: &impl Rows, from: u64) -> Result<Vec<Value>, Fault> {
+    let rows = rows.range(&AUDIT, from.., Order::Forward, STEP)?;
+    Ok(rows.into_iter().map(|(index, entry)| entry.shown(index)).collect())
+}
+
+/// `audit verify`: every entry read and hashed again, held against the tree that grew with them.
+pub(super) fn verify(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, Refusal>, Fault> {
+    let (note, size) = checkpoint(shared, rows, Log::Audit)?;
+    let all = all(rows)?;
+    let texts: Vec<String> = all.iter().map(canonical).collect();
+    let root = merkle::root_of(texts.iter().map(String::as_bytes));
+    let verified = root == note.checkpoint.root && texts.len() as u64 == size;
+    Ok(Ok(json!({"verdict": if verified { "verified" } else { "corrupt" }, "size": size,
+        "root": note.checkpoint.root, "checkpoint": note.to_text()})))
+}
+
+/// `audit prove`: one entry with its path to the signed root.
+pub(super) fn prove(shared: &Shared, rows: &impl Rows, index: u64) -> Result<Result<Value, Refusal>, Fault> {
+    let (note, size) = checkpoint(shared, rows, Log::Audit)?;
+    let (Some(entry), Some(path)) = (rows.get(&AUDIT, &index)?, tree(rows, Log::Audit, size).inclusion(index)?) else {
+        let detail = format!("no entry {index}; the audit log has {size}, from 0");
+        return Ok(Err(Refusal::new(Code::NotFound, detail).at("/index")));
+    };
+    Ok(Ok(
+        json!({"type": audit::PROOF, "entry": entry.shown(index), "inclusion": {"leafIndex": index, "treeSize": size, "path": path,
+        "checkpoint": note.to_text()}, "cell": shared.settings.cell, "cells": [own(shared)]}),
+    ))
+}
+
+/// `audit export`: all entries and the signed checkpoint over them.
+pub(super) fn export(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, Refusal>, Fault> {
+    let (note, _) = checkpoint(shared, rows, Log::Audit)?;
+    Ok(Ok(json!({"type": audit::EXPORT, "cell": shared.settings.cell, "entries": all(rows)?,
+        "checkpoint": note.to_text(), "cells": [own(shared)]})))
+}
+
+/// This cell as transcripts list cells (S13).
+fn own(shared: &Shared) -> Value {
+    let settings = &shared.settings;
+    json!({"id": settings.cell, "region": settings.region, "zone": settings.zone, "publicUrl": settings.public_url,
+        "jwks": shared.signer.jwks})
+}
+
+fn all(rows: &impl Rows) -> Result<Vec<Value>, Fault> {
+    let mut all = Vec::new();
+    loop {
+        let more = entries(rows, all.len() as u64)?;
+        let last = more.len() < STEP;
+        all.extend(more);
+        if last {
+            return Ok(all);
+        }
+    }
+}

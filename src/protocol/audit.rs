@@ -1,0 +1,99 @@
+//! The off-line verifier of what `audit export` and `audit prove` write: entries against a signed checkpoint.
+//!
+//! Source: docs/spec/federation.md section 5, docs/spec/details.md S12 ("inclusion") and S15.
+
+use serde_json::Value;
+
+use super::checkpoint::{Checkpoint, Note, origin, signer};
+use super::ids::CellId;
+use super::merkle;
+use super::transcript::cells::Cells;
+use super::transcript::{Pins, Report, list, text};
+use crate::crypto::digest::Digest;
+use crate::crypto::json::{Rules, canonical, read};
+
+/// The whole log.
+pub const EXPORT: &str = "asp/1.0 audit";
+/// One entry of it.
+pub const PROOF: &str = "asp/1.0 audit proof";
+
+/// Verifies a file's bytes.
+#[must_use]
+pub fn verify_bytes(bytes: &[u8], pins: &Pins) -> Report {
+    let mut report = Report::default();
+    match read(bytes, Rules::WRITTEN) {
+        Ok(file) => verify(&file, pins, &mut report),
+        Err(rejected) => report.problem("file", rejected.to_string()),
+    }
+    report
+}
+
+fn verify(file: &Value, pins: &Pins, report: &mut Report) {
+    let cells = Cells::read(file, pins, report);
+    let Some(cell) = text(file, "cell").and_then(|id| id.parse::<CellId>().ok()) else {
+        return report.problem("cell", "expected `cell`, the cell whose log this is");
+    };
+    match text(file, "type") {
+        Some(EXPORT) => whole(file, &cell, &cells, report),
+        Some(PROOF) => one(file, &cell, &cells, report),
+        Some(_) | None => report.problem("type", format!("expected type \"{EXPORT}\" or \"{PROOF}\"")),
+    }
+}
+
+fn whole(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
+    let Some(checkpoint) = signed(text(file, "checkpoint"), "audit", cell, cells, report) else { return };
+    let entries: Vec<&Value> = list(file, "entries", report).iter().collect();
+    for (place, entry) in entries.iter().enumerate() {
+        if entry.get("index").and_then(Value::as_u64) != Some(place as u64) {
+            return report.problem("entry", format!("the entry at place {place} is not the one of index {place}"));
+        }
+    }
+    let texts: Vec<String> = entries.into_iter().map(canonical).collect();
+    let root = merkle::root_of(texts.iter().map(String::as_bytes));
+    if (texts.len() as u64, root) != (checkpoint.size, checkpoint.root) {
+        let detail = format!(
+            "{} entries with root {root}; signed are {} with root {}",
+            texts.len(),
+            checkpoint.size,
+            checkpoint.root
+        );
+        report.problem("root", detail);
+    }
+}
+
+fn one(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
+    let (entry, inclusion) = (&file["entry"], &file["inclusion"]);
+    let Some(checkpoint) = signed(text(inclusion, "checkpoint"), "audit", cell, cells, report) else { return };
+    let number = |value: &Value, member: &str| value.get(member).and_then(Value::as_u64);
+    let index = number(inclusion, "leafIndex").filter(|index| number(entry, "index") == Some(*index));
+    let size = number(inclusion, "treeSize").filter(|size| *size == checkpoint.size);
+    let path: Option<Vec<Digest>> =
+        list(inclusion, "path", report).iter().map(|hash| serde_json::from_value(hash.clone()).ok()).collect();
+    let (Some(index), Some(size), Some(path)) = (index, size, path) else {
+        return report.problem(
+            "inclusion",
+            "expected leafIndex as the entry's index, treeSize as the checkpoint's, a path of hashes",
+        );
+    };
+    if !merkle::includes(checkpoint.root, size, index, canonical(entry).as_bytes(), &path) {
+        report.problem("inclusion", format!("the path does not lead from entry {index} to the signed root"));
+    }
+}
+
+/// The checkpoint of a log of `cell` in a note that the cell signed.
+fn signed(note: Option<&str>, log: &str, cell: &CellId, cells: &Cells, report: &mut Report) -> Option<Checkpoint> {
+    let Some(note) = note.and_then(Note::read) else {
+        report.problem("checkpoint", "expected a C2SP signed note of a checkpoint");
+        return None;
+    };
+    let named = origin(cell, log);
+    if note.checkpoint.origin != named {
+        report.problem("checkpoint", format!("the checkpoint is of {}, not of {named}", note.checkpoint.origin));
+        return None;
+    }
+    if !cells.keys(cell).any(|key| note.signed_by(&signer(cell), key)) {
+        report.problem("checkpoint", format!("no signature of cell {cell} under the checkpoint holds"));
+        return None;
+    }
+    Some(note.checkpoint)
+}

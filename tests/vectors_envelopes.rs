@@ -96,7 +96,7 @@ fn every_kind_of_message_is_hashed_as_the_contract_says() {
     for case in file.cases("disputes") {
         let (session, sender) = (case.text("sessionId").parse().unwrap(), case.text("sender").parse().unwrap());
         let dispute = Dispute::read(session, sender, &body(&case["request"], &case)).unwrap();
-        assert_eq!(shown(&dispute.filing.parts), case["parts"], "{}", case.place());
+        assert_eq!(shown(&dispute.committed.parts), case["parts"], "{}", case.place());
         let envelope = dispute.filing.envelope();
         assert_eq!(envelope, case.text("envelope"), "{}", case.place());
         assert_eq!(Digest::of(&[envelope.as_bytes()]).to_string(), case.text("E"), "{}", case.place());

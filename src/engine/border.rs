@@ -165,6 +165,26 @@ pub fn class_from(
     Ok(())
 }
 
+/// The same for what one organisation's agent said, whichever cell brings it.
+pub fn class_of(
+    (settings, facts): (&Settings, &Facts),
+    session: &Session,
+    names: &Names,
+    from: &OrgName,
+    class: DataClass,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let policy = Policy::AllBut(std::collections::BTreeSet::new());
+    let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
+    for to in orgs_in(session, &settings.cell) {
+        let agents: Vec<AgentId> = names.values().filter(|agent| agent.organisation() == to).cloned().collect();
+        let (cell, zone, policy, agents) = (&settings.cell, &zone, &policy, agents.as_slice());
+        let route = Route { from, to: &to, cell, zone, purpose: &session.purpose, agents, at, policy };
+        crossing::permit(facts.consents.values(), class, &route)?;
+    }
+    Ok(())
+}
+
 /// The organisations of a session in one cell.
 pub fn orgs_in(session: &Session, cell: &CellId) -> Vec<OrgName> {
     let here = session.participants.iter().filter(|p| p.home.cell == *cell && !p.dropped);

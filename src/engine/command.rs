@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::inbound::Checked;
 use super::operation::Operation;
-use super::request::{Invitation, Registration, Submission};
+use super::request::{Invitation, Noting, Registration, Submission};
 use crate::protocol::ids::{AgentId, CellId, SessionId};
 use crate::protocol::refusal::Refusal;
 
@@ -17,6 +17,8 @@ pub enum Command {
     Invite(Box<Invitation>),
     /// Place a message, or queue it for its host.
     Submit(Box<Submission>),
+    /// Take what an agent signed beside the chain, or queue it for the session's host.
+    Beside(Box<Noting>),
     /// An operator's verb.
     Operate(Box<Operation>),
     /// Frames from a peer, already checked, in their order.

@@ -106,6 +106,7 @@ impl Engine {
             Command::Register(registration) => Outcome::Registered(refusable(self.register(batch, *registration))?),
             Command::Invite(invitation) => Outcome::Message(refusable(self.invite(batch, *invitation))?),
             Command::Submit(submission) => Outcome::Message(refusable(self.submit(batch, *submission))?),
+            Command::Beside(noting) => Outcome::Message(refusable(self.beside(batch, *noting))?),
             Command::Operate(operation) => Outcome::Operated(refusable(self.operate(batch, *operation))?),
             Command::Inbound(peer, stream, frames) => Outcome::Inbound(self.take(batch, &peer, stream, frames)?),
             Command::Acked(peer, upto) => {

@@ -262,6 +262,9 @@ impl Engine {
                 batch.put(&PENDING, &(session, message), &pending)?;
             }
         }
+        let (parts, boxes) = self.scrub_notes(batch, session, tags)?;
+        done.parts += parts;
+        done.boxes += boxes;
         self.put_back(batch, live);
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::inbound::Checked;
 use super::links::{AddedPeer, Links};
 use super::operation::Operation;
 use super::request::{
-    Answer, Caller, Invitation, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage, Submission,
+    Answer, Caller, Invitation, Noting, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage, Submission,
 };
 use super::shared::Common;
 use super::tables::{ERASURES, Tag};
@@ -295,6 +295,30 @@ impl Handle {
             }
             Outcome::Message(Ok(Taken::Queued)) => match tokio::time::timeout_at(deadline, settled).await {
                 Ok(Ok(Ok(sequence))) => self.placed(&caller, key.0, sequence, false),
+                Ok(Ok(Err(refusal))) => Err(refusal),
+                Ok(Err(_)) | Err(_) => Ok(Answer::Queued { message_id: key.1 }),
+            },
+            Outcome::Message(Err(refusal)) => Err(refusal),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes what an agent says beside the chain; waits for the host up to `placement_timeout`.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
+    pub async fn note(&self, noting: Noting) -> Result<Answer, Refusal> {
+        let caller = noting.caller.clone();
+        let key = (noting.vouched.said().session(), noting.vouched.said().id());
+        let settled = self.wait_for(key);
+        let stands = |replayed| {
+            let rows = self.rows()?;
+            let body = View { shared: &self.shared, rows: &rows }.note_answer(&caller, key.0, key.1, self.now())?;
+            Ok(Answer::Placed { body, replayed })
+        };
+        let patience = to_std(self.shared.settings.placement_timeout);
+        match self.ask(Command::Beside(Box::new(noting))).await? {
+            Outcome::Message(Ok(Taken::Placed { replayed, .. })) => stands(replayed),
+            Outcome::Message(Ok(Taken::Queued)) => match tokio::time::timeout(patience, settled).await {
+                Ok(Ok(Ok(_))) => stands(false),
                 Ok(Ok(Err(refusal))) => Err(refusal),
                 Ok(Err(_)) | Err(_) => Ok(Answer::Queued { message_id: key.1 }),
             },

@@ -27,7 +27,7 @@ use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
 use crate::store::View as _;
-use crate::wire::frame::{About, Body, Boxed, Frame, Order, PartFrame, Placed, Relied, Said, Submit};
+use crate::wire::frame::{About, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Relied, Said, Submit};
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ pub(super) enum Passed {
     },
     Record {
         placed: Box<Placed>,
+        envelope: Digest,
+        bytes: u64,
+    },
+    Beside {
+        note: Box<Note>,
         envelope: Digest,
         bytes: u64,
     },
@@ -98,7 +103,9 @@ impl Checked {
         };
         let submission = match &frame.body {
             Body::Submit(submit) => Some((submit.session_id, submit.message_id)),
-            Body::Record(_)
+            Body::Beside(note) if note.standing.is_none() => Some((note.said.session(), note.said.id())),
+            Body::Beside(_)
+            | Body::Record(_)
             | Body::Refused { .. }
             | Body::Receipt { .. }
             | Body::Want { .. }
@@ -114,9 +121,9 @@ impl Checked {
     }
 }
 
-struct Checker<'a> {
-    shared: &'a Shared,
-    peer: &'a CellId,
+pub(super) struct Checker<'a> {
+    pub shared: &'a Shared,
+    pub peer: &'a CellId,
     now: Timestamp,
 }
 
@@ -130,6 +137,7 @@ impl Checker<'_> {
         let acts_for = frame.on_behalf_of.as_ref();
         match frame.body {
             Body::Submit(submit) => self.submit(submit, acts_for),
+            Body::Beside(note) => self.beside(note, acts_for),
             Body::Record(placed) => self.record(placed, acts_for),
             Body::Refused { session_id, message_id, refusal } => {
                 Ok(Passed::Refused { session: session_id, message: message_id, refusal })
@@ -155,7 +163,7 @@ impl Checker<'_> {
         let text = Envelope::of_record(&record);
         let envelope = text.hash();
         let bytes = weight(text.text(), &submit.parts);
-        self.proof(&submit.boxed, &record, envelope, self.peer)?;
+        self.proof(&submit.boxed, &path(record.performative, record.session_id), envelope, self.peer)?;
         let own = submit.crossings.iter().find(|crossing| crossing.cell == self.shared.settings.cell);
         let relied = own.map(|crossing| crossing.relied.as_slice()).unwrap_or_default();
         let purpose = self.purpose(submit.session_id)?;
@@ -183,7 +191,7 @@ impl Checker<'_> {
                     return Err(Refusal::new(Code::Unauthorized, "a record acts for its sender's organisation"));
                 }
                 let home = self.home_of(&boxed.agent.organisation(), &placed)?;
-                self.proof(boxed, record, envelope, &home)?;
+                self.proof(boxed, &path(record.performative, record.session_id), envelope, &home)?;
                 if !proof::admitted_in_time(boxed.admitted_at, record.timestamp) {
                     return Err(Refusal::proof("iat", "admitted more than 60 s after the record's timestamp"));
                 }
@@ -212,8 +220,7 @@ impl Checker<'_> {
             .ok_or_else(|| Refusal::new(Code::ConsentMissing, format!("no consent of this cell names {organisation}")))
     }
 
-    fn proof(&self, boxed: &Boxed, record: &Record, envelope: Digest, home: &CellId) -> Result<(), Refusal> {
-        let path = path(record.performative, record.session_id);
+    pub(super) fn proof(&self, boxed: &Boxed, path: &str, envelope: Digest, home: &CellId) -> Result<(), Refusal> {
         let facts = self.shared.facts.load();
         let base = if *home == self.shared.settings.cell {
             Some(self.shared.settings.public_url.clone())
@@ -221,8 +228,8 @@ impl Checker<'_> {
             facts.peers.get(home).and_then(|peer| peer.public_url.clone())
         };
         let target = match base {
-            Some(base) => Target::whole(&base, &path),
-            None => Target::path_end(&path),
+            Some(base) => Target::whole(&base, path),
+            None => Target::path_end(path),
         };
         let call =
             proof::Call { htm: "POST", target: &target, at: boxed.admitted_at, ath: None, nonces: None, message: true };
@@ -252,7 +259,7 @@ impl Checker<'_> {
 
     /// Every open part must open to its commitment, and its class must be covered by this cell's own copy of the
     /// consent relied on, at this moment.
-    fn parts(
+    pub(super) fn parts(
         &self,
         parts: &BTreeMap<String, PartFrame>,
         relied: &[Relied],
@@ -290,7 +297,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn purpose(&self, session: SessionId) -> Result<String, Refusal> {
+    pub(super) fn purpose(&self, session: SessionId) -> Result<String, Refusal> {
         let rows = self.shared.reader.snapshot().map_err(|fault| unavailable(&fault))?;
         let kept = rows.get(&SESSIONS, &session).map_err(|fault| unavailable(&fault))?;
         let kept = kept.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
@@ -330,7 +337,7 @@ impl Checker<'_> {
 }
 
 /// What both ledgers count of a message: its envelope and its open parts, as text.
-fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>) -> u64 {
+pub(super) fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>) -> u64 {
     let open = parts.values().map(|part| match part {
         PartFrame::Open(part) => part.value.text().len(),
         PartFrame::Withheld { .. } | PartFrame::Erased { .. } => 0,

@@ -84,13 +84,28 @@ impl Engine {
         relied: Vec<Relied>,
         bytes: u64,
     ) -> Result<(), Fault> {
+        self.imported_note(batch, peer, (record.session_id, hash), organisation, parts, relied, bytes)
+    }
+
+    /// The same for what stands beside the chain, under the hash that its proof covers.
+    #[allow(clippy::too_many_arguments, reason = "an entry of the ledger is all of these")]
+    pub(super) fn imported_note(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        (session, hash): (SessionId, Digest),
+        organisation: &OrgName,
+        parts: &BTreeMap<String, PartFrame>,
+        relied: Vec<Relied>,
+        bytes: u64,
+    ) -> Result<(), Fault> {
         if !self.shared.settings.leaves_region(&self.facts, peer) {
             return Ok(());
         }
         let open = parts.iter().filter(|(_, part)| matches!(part, PartFrame::Open(_)));
         let entry = Crossed {
             hash,
-            session: record.session_id,
+            session,
             organisation: organisation.clone(),
             classes: classes(open.map(|(name, _)| name.as_str())),
             bytes,

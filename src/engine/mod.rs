@@ -7,6 +7,7 @@
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
+//! | `beside`, `noted` | ratings and disputes, which stand beside the log |
 //! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
@@ -15,6 +16,7 @@
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
 mod audit;
+mod beside;
 mod border;
 mod bytes;
 pub mod clock;
@@ -28,6 +30,7 @@ pub mod inbound;
 mod ledgers;
 pub mod links;
 mod live;
+mod noted;
 mod operate;
 pub mod operation;
 mod outbox;

@@ -91,6 +91,9 @@ impl Engine {
         if let What::Submit { session, message } = &dispatch.what {
             self.settle_pending(batch, *session, *message, Err(refusal.clone()), "dead")?;
         }
+        if let What::Beside { session, id } = &dispatch.what {
+            self.give_up(batch, *session, *id, &refusal, "dead")?;
+        }
         let dead = Dead { peer: peer.clone(), dispatch, refusal, at: batch.now };
         batch.put(&DEAD, &self.next.dead, &dead)?;
         self.next.dead += 1;
@@ -128,6 +131,9 @@ impl Engine {
             if let What::Submit { session, message } = &dead.dispatch.what {
                 self.revive_pending(batch, *session, *message)?;
             }
+            if let What::Beside { session, id } = &dead.dispatch.what {
+                self.revive_note(batch, *session, *id)?;
+            }
             self.queue(batch, &dead.peer, dead.dispatch.what)?;
             replayed += 1;
         }
@@ -157,10 +163,11 @@ impl What {
     /// The session whose data it carries; `None` for what needs no consent.
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Submit { session, .. } | Self::Record { session, .. } | Self::Receipt { session, .. } => {
-                Some(*session)
-            }
-            Self::Statement { about: About::Session(session), .. } => Some(*session),
+            Self::Submit { session, .. }
+            | Self::Beside { session, .. }
+            | Self::Record { session, .. }
+            | Self::Receipt { session, .. }
+            | Self::Statement { about: About::Session(session), .. } => Some(*session),
             Self::Refused { .. }
             | Self::Want { .. }
             | Self::Organisations
@@ -175,6 +182,7 @@ impl What {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Submit { .. } => "submit",
+            Self::Beside { .. } => "beside",
             Self::Record { .. } => "record",
             Self::Refused { .. } => "refused",
             Self::Receipt { .. } => "receipt",

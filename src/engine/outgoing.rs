@@ -67,16 +67,16 @@ pub fn ready(
     Ok(ready)
 }
 
-struct Builder<'a> {
-    shared: &'a Shared,
-    rows: &'a Read,
-    facts: &'a Facts,
-    peer: &'a CellId,
-    now: Timestamp,
+pub(super) struct Builder<'a> {
+    pub shared: &'a Shared,
+    pub rows: &'a Read,
+    pub facts: &'a Facts,
+    pub peer: &'a CellId,
+    pub now: Timestamp,
 }
 
 /// Why nothing is sent.
-enum Held {
+pub(super) enum Held {
     Refused(Refusal),
     Spent,
 }
@@ -87,12 +87,13 @@ impl From<Refusal> for Held {
     }
 }
 
-type Built = Result<Result<Vec<u8>, Held>, Fault>;
+pub(super) type Built = Result<Result<Vec<u8>, Held>, Fault>;
 
 impl Builder<'_> {
     fn frame(&self, dispatch: &Dispatch) -> Built {
         let body = match &dispatch.what {
             What::Submit { session, message } => return self.submit(*session, *message),
+            What::Beside { session, id } => return self.note(*session, *id),
             What::Record { session, sequence } => return self.record(*session, *sequence),
             What::Refused { session, message, refusal } => {
                 Body::Refused { session_id: *session, message_id: *message, refusal: refusal.clone() }
@@ -138,7 +139,7 @@ impl Builder<'_> {
         Ok(may)
     }
 
-    fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {
+    pub(super) fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {
         let frame = Frame { from: self.shared.settings.cell.clone(), to: self.peer.clone(), on_behalf_of, body };
         Ok(frame.encode()?)
     }
@@ -203,7 +204,13 @@ impl Builder<'_> {
         Ok(self.encode(Some(pending.organisation), Body::Submit(Box::new(submit))))
     }
 
-    fn part(&self, name: &str, commitment: Digest, opened: Option<Opened>, crossing: &Crossing) -> PartFrame {
+    pub(super) fn part(
+        &self,
+        name: &str,
+        commitment: Digest,
+        opened: Option<Opened>,
+        crossing: &Crossing,
+    ) -> PartFrame {
         match (crossing.withheld.get(name), opened) {
             (Some((consent_id, version)), _) => {
                 PartFrame::Withheld { commitment, consent_id: *consent_id, version: *version }

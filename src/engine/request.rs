@@ -1,10 +1,13 @@
 //! What agents ask of the engine, after `api` has checked shape and proof, and what they are answered.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, MessageId, ParticipantId, SessionId};
-use crate::protocol::proof::Signed;
+use crate::protocol::message::Part;
+use crate::protocol::proof::{Signed, Vouched};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::time::{Span, Timestamp};
 
@@ -36,6 +39,21 @@ pub struct Submission {
     /// What its proof spends.
     pub spent: Spent,
     /// SHA-256 of the message's salt, if it has parts: never reused in a session.
+    pub salt: Option<Digest>,
+}
+
+/// Something beside the chain on its way to its standing; its hash was checked against `asp_hash`.
+#[derive(Debug, Clone)]
+pub struct Noting {
+    /// Who says it.
+    pub caller: Caller,
+    /// What is said, with its proof.
+    pub vouched: Vouched,
+    /// Its parts, open.
+    pub parts: BTreeMap<String, Part>,
+    /// What its proof spends.
+    pub spent: Spent,
+    /// SHA-256 of its salt, if it has parts.
     pub salt: Option<Digest>,
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::operation::ErasureScope;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
+use crate::protocol::beside::{Beside, Standing};
 use crate::protocol::consent::negotiation::Negotiation;
 use crate::protocol::ids::{
     AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId, SubjectRef,
@@ -88,6 +89,8 @@ pub const PEERS: Table<CellId, Peer> = Table::new("peers");
 pub const RECEIPTS: Table<(SessionId, u64, CellId), String> = Table::new("receipts");
 /// How a session ended, as each cell signed it last (docs/spec/details.md S17).
 pub const OUTCOMES: Table<(SessionId, CellId), String> = Table::new("outcomes");
+/// What agents signed beside the chain: ratings and disputes.
+pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 
@@ -277,6 +280,7 @@ pub struct Dispatch {
 #[allow(missing_docs, reason = "the bodies of wire::frame, by reference")]
 pub enum What {
     Submit { session: SessionId, message: MessageId },
+    Beside { session: SessionId, id: MessageId },
     Record { session: SessionId, sequence: u64 },
     Refused { session: SessionId, message: MessageId, refusal: Refusal },
     Receipt { session: SessionId, receipt: String },
@@ -287,6 +291,40 @@ pub enum What {
     Erase(Order),
     Erased { request: Uuid, certificate: String },
     Statement { said: Said, about: About, jws: String },
+}
+
+/// Something beside the chain, as kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Noted {
+    /// What was said.
+    pub said: Beside,
+    /// The hash its proof covers.
+    pub envelope: Digest,
+    /// The sender's organisation.
+    pub organisation: OrgName,
+    /// The sender's box (`wire::frame::Boxed`), sealed; empty where the host had none left.
+    pub boxed: Copies,
+    /// The parts.
+    pub parts: BTreeMap<String, PartRow>,
+    /// SHA-256 of its salt.
+    pub salt: Option<Digest>,
+    /// What may go to which other cell.
+    pub crossings: Vec<Crossing>,
+    /// When it came to this cell.
+    pub taken_at: Timestamp,
+    /// Whether it has its standing.
+    pub stage: Stage,
+}
+
+/// How far something beside the chain has come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Stage {
+    /// It waits for its host.
+    Waiting,
+    /// Refused for good; then it only answers retries.
+    Refused(Refusal),
+    /// It stands.
+    Stands(Standing),
 }
 
 /// What was taken from a peer.

@@ -70,6 +70,7 @@ impl Engine {
             Passed::Record { placed, envelope, bytes } => {
                 return self.take_record(batch, peer, *placed, envelope, bytes);
             }
+            Passed::Beside { note, envelope, bytes } => return self.take_note(batch, peer, *note, envelope, bytes),
             Passed::Refused { session, message, refusal } => self.take_refused(batch, peer, session, message, refusal),
             Passed::Receipt { receipt, jws } => self.take_receipt(batch, peer, &receipt, jws),
             Passed::Want { session, after } => self.take_want(batch, peer, session, after),
@@ -469,6 +470,9 @@ impl Engine {
         message: MessageId,
         refusal: Refusal,
     ) -> Step<()> {
+        if self.note_refused(batch, peer, session, message, &refusal)? {
+            return Ok(());
+        }
         if batch.txn.get(&tables::PENDING, &(session, message))?.is_some() {
             let mut live = self.take_out(batch, session)?;
             if live.kept.session.host != *peer {

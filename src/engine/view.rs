@@ -327,7 +327,10 @@ impl<R: Rows> View<'_, R> {
             }
             // Invitations are told on the agent's own stream alone (docs/spec/details.md S7).
             let events = place.events.iter().skip(sent).map(|event| event.item(session, sequence, 0));
-            page.items.extend(events.filter(|item| !invites(item)));
+            for mut item in events.filter(|item| !invites(item)) {
+                self.filled(session, holder, &mut item.body)?;
+                page.items.push(item);
+            }
             page.next = Position { sequence, events: place.events.len() };
         }
         let all = page.next.sequence == kept.session.head.sequence;
@@ -367,7 +370,8 @@ impl<R: Rows> View<'_, R> {
         };
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let Some(event) = place.events.get(index) else { return Ok(None) };
-        let item = event.item(session_id, sequence, cursor);
+        let mut item = event.item(session_id, sequence, cursor);
+        self.filled(session_id, &caller.agent.organisation(), &mut item.body)?;
         if invites(&item) { self.invited(caller, &row.record, item) } else { Ok(Some(item)) }
     }
 

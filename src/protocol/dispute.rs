@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BadName, CommitmentId, DisputeId, ParticipantId, ReferenceId, SessionId};
 use super::json::Json;
-use super::message::Part;
 use crate::crypto::digest::Digest;
 use crate::crypto::json::canonical;
 
@@ -68,7 +67,7 @@ words! {
 }
 
 /// A dispute as filed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filing {
     /// The session.
     pub session_id: SessionId,
@@ -90,8 +89,8 @@ pub struct Filing {
     pub escrow: EscrowTo,
     /// The payee's share of a split.
     pub payee_amount: Option<String>,
-    /// The texts, committed.
-    pub parts: BTreeMap<String, Part>,
+    /// The commitments of its texts.
+    pub parts: BTreeMap<String, Digest>,
 }
 
 #[derive(Serialize)]
@@ -139,7 +138,7 @@ impl Filing {
             evidence: &self.evidence,
             claim: Claim { kind: self.claim },
             requested_resolution: Resolution { escrow: self.escrow, payee_amount: self.payee_amount.as_deref() },
-            parts: self.parts.iter().map(|(name, part)| (name.as_str(), part.commitment)).collect(),
+            parts: self.parts.iter().map(|(name, commitment)| (name.as_str(), *commitment)).collect(),
         })
     }
 }

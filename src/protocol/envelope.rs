@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::beside::Rated;
 use super::ids::{CellId, MessageId, ReferenceId, SessionId};
 use super::json::Json;
 use super::message::{Message, Part, Seen};
@@ -84,6 +85,22 @@ impl Envelope {
             seen: None,
             terms: Some(terms),
             parts: BTreeMap::new(),
+        }))
+    }
+
+    /// The envelope of a rating, which has no record, by its commitments.
+    #[must_use]
+    pub fn of_rating(rated: &Rated) -> Self {
+        Self(canonical(&Members {
+            r#type: TYPE,
+            session_id: rated.session_id,
+            message_id: rated.message_id,
+            sender: Sender::Participant(rated.sender),
+            performative: Performative::Rate,
+            reference_id: None,
+            seen: None,
+            terms: rated.terms.as_ref(),
+            parts: rated.parts.iter().map(|(name, commitment)| (name.as_str(), *commitment)).collect(),
         }))
     }
 

@@ -3,6 +3,7 @@
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
 pub mod audit;
+pub mod beside;
 pub mod ceiling;
 pub mod certificate;
 pub mod chain;

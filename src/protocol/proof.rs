@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::beside::Beside;
 use super::envelope::Envelope;
 use super::message::Message;
 use super::refusal::{Code, Refusal};
@@ -93,6 +94,48 @@ impl Proven {
         let envelope = Envelope::of(&message).hash();
         self.covers(envelope)?;
         Ok(Signed { message, envelope, proof: self.text, admitted_at })
+    }
+
+    /// What it proves beside the chain, with what is kept of the proof; `hash_mismatch` if it proves another.
+    pub fn vouch(self, said: Beside, admitted_at: Timestamp) -> Result<Vouched, Refusal> {
+        let envelope = said.envelope();
+        self.covers(envelope)?;
+        Ok(Vouched { said, envelope, proof: self.text, admitted_at })
+    }
+}
+
+/// Something beside the chain whose proof covers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    said: Beside,
+    envelope: Digest,
+    proof: String,
+    admitted_at: Timestamp,
+}
+
+impl Vouched {
+    /// What was said.
+    #[must_use]
+    pub const fn said(&self) -> &Beside {
+        &self.said
+    }
+
+    /// The hash its proof covers.
+    #[must_use]
+    pub const fn envelope(&self) -> Digest {
+        self.envelope
+    }
+
+    /// The proof: a compact JWS.
+    #[must_use]
+    pub fn proof(&self) -> &str {
+        &self.proof
+    }
+
+    /// When the sender's own cell admitted it.
+    #[must_use]
+    pub const fn admitted_at(&self) -> Timestamp {
+        self.admitted_at
     }
 }
 

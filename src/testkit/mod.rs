@@ -5,6 +5,7 @@
 //! names this module.
 
 pub mod agent;
+pub mod beside;
 mod cell;
 mod consent;
 pub mod document;

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::parts::{Committed, Open};
 use super::request::{listed, parsed};
-use crate::crypto::digest::Digest;
 use crate::protocol::dispute::{CLAIM, ClaimKind, EscrowTo, Filing, RESOLUTION};
 use crate::protocol::ids::{ParticipantId, SessionId};
 use crate::protocol::json::Json;
@@ -22,8 +21,8 @@ const MAX_AMOUNT: usize = 20;
 pub struct Dispute {
     /// What is filed.
     pub filing: Filing,
-    /// SHA-256 of the salt, if there are texts.
-    pub salt: Option<Digest>,
+    /// Its texts, and the digest of the salt they are committed with.
+    pub committed: Committed,
     /// Its own proof, if not the header's.
     pub proof: Option<String>,
 }
@@ -43,7 +42,7 @@ impl Dispute {
         let against = members.parsed("against")?;
         let references = listed("references", MAX_ENTRIES, &mut members, parsed)?;
         let evidence = evidence(&mut members)?;
-        let Committed { parts, salt } = open.commit(&mut members)?;
+        let committed = open.commit(&mut members)?;
         let proof = members.text("proof")?.map(str::to_owned);
         members.finish()?;
         let filing = Filing {
@@ -57,9 +56,9 @@ impl Dispute {
             claim,
             escrow,
             payee_amount,
-            parts,
+            parts: committed.commitments(),
         };
-        Ok(Self { filing, salt, proof })
+        Ok(Self { filing, committed, proof })
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::Kind;
+use crate::protocol::beside::{Beside, Standing};
 use crate::protocol::class::DataClass;
 use crate::protocol::ids::{AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId};
 use crate::protocol::json::Json;
@@ -55,6 +56,8 @@ pub enum Body {
         /// Why.
         refusal: Refusal,
     },
+    /// What an agent signed beside the chain: from a member, to get its standing; from the host, with it.
+    Beside(Box<Note>),
     /// A cell's receipt over a record it has durable.
     Receipt {
         /// The session.
@@ -236,6 +239,25 @@ pub struct Placed {
     pub seats: Vec<Seated>,
     /// The sender's signed profile, with INVITE and INTRODUCE.
     pub profile: Option<Profile>,
+}
+
+/// Something beside the chain on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What was said.
+    pub said: Beside,
+    /// Its parts.
+    pub parts: BTreeMap<String, PartFrame>,
+    /// SHA-256 of its salt.
+    pub salt: Option<Digest>,
+    /// The sender's box; absent once erased.
+    pub boxed: Option<Boxed>,
+    /// Where it stands; absent on its way to the host.
+    pub standing: Option<Standing>,
+    /// To the host: what may go where.
+    pub crossings: Vec<Crossing>,
+    /// From the host: the consents relied on for the receiving cell.
+    pub relied: Vec<Relied>,
 }
 
 /// How a session opened: what INVITE's record does not show.

@@ -24,6 +24,14 @@ pub struct Committed {
     pub salt: Option<Digest>,
 }
 
+impl Committed {
+    /// The commitments alone.
+    #[must_use]
+    pub fn commitments(&self) -> BTreeMap<String, Digest> {
+        self.parts.iter().map(|(name, part)| (name.clone(), part.commitment)).collect()
+    }
+}
+
 /// Parts as read, before the salt.
 #[derive(Default)]
 pub(super) struct Open<'a> {

@@ -7,11 +7,13 @@
 use super::call::Call;
 use super::proof::{self, Check, Purpose, spent};
 use crate::crypto::digest::Digest;
-use crate::engine::request::{Caller, Spent, Submission};
+use crate::engine::request::{Caller, Noting, Spent, Submission};
+use crate::protocol::beside::Beside;
 use crate::protocol::message::Message;
 use crate::protocol::proof::Proven;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
+use crate::wire::parts::Committed;
 
 /// Proofs that one blocking task checks: about a millisecond of work.
 const PROOFS_A_TASK: usize = 16;
@@ -100,6 +102,16 @@ impl Letters {
             }
         }
         Ok(submissions)
+    }
+
+    /// Binds what is said beside the chain to its proof.
+    pub fn bind_beside(self, call: &Call, said: Beside, committed: Committed) -> Result<Noting, Refusal> {
+        let proven = self.messages.first().ok_or_else(|| Refusal::new(Code::Unspecified, "nothing without a proof"))?;
+        let vouched = self.keep(call, proven.clone().vouch(said, self.at))?;
+        // As for messages: a request proof that was seen before admits nothing new.
+        let replayed = self.request.filter(|request| call.handle().spend(*request).is_err());
+        let spent = replayed.unwrap_or_else(|| spent(proven));
+        Ok(Noting { caller: self.caller.clone(), vouched, parts: committed.parts, spent, salt: committed.salt })
     }
 
     fn moved(&self, refusal: Refusal, index: usize) -> Refusal {

@@ -92,7 +92,7 @@ fn first(answers: Vec<Answer>) -> Answer {
 }
 
 /// The answer to one message (S6).
-fn one(answer: Answer) -> Outcome {
+pub(super) fn one(answer: Answer) -> Outcome {
     match answer {
         Answer::Placed { body, replayed } => {
             let reply = Reply::document(body).status(StatusCode::CREATED);

@@ -11,6 +11,7 @@
 //!
 //! It decides nothing about sessions: what a message may do is the engine's to say.
 
+mod beside;
 mod body;
 mod call;
 mod cors;

@@ -23,7 +23,7 @@ use super::nonce::Nonces;
 use super::rate::Rate;
 use super::reply::{DPOP_NONCE, Outcome, Rejection};
 use super::settings::Settings;
-use super::{cors, messages, open, registry, sessions, stream};
+use super::{beside, cors, messages, open, registry, sessions, stream};
 use crate::engine::Handle;
 use crate::protocol::refusal::{Code, Refusal};
 
@@ -67,6 +67,7 @@ const ROUTES: &[Route] = &[
     post("/v1/asp/sessions/{id}/answer", |call| messages::answer(call).boxed()),
     post("/v1/asp/sessions/{id}/messages", |call| messages::send(call).boxed()),
     get("/v1/asp/sessions/{id}/messages", Offer::DocumentOrEvents, |call| messages::read(call).boxed()),
+    post("/v1/asp/sessions/{id}/ratings", |call| beside::rate(call).boxed()),
     get("/v1/asp/events", Offer::Events, |call| done(stream::of_agent(&call))),
 ];
 

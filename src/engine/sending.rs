@@ -522,8 +522,7 @@ fn arriving(
 
 /// An INVITE changes nothing: it begins.
 pub(super) const fn nothing() -> Changes {
-    let state = State::Invited;
-    Changes { from: state, to: state, commitments: Vec::new(), offers: Vec::new(), participants: Vec::new() }
+    Changes::none(State::Invited)
 }
 
 /// Where the next record of a session stands.

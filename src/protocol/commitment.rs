@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::escrow::{Held, HeldState};
 use super::ids::{BadName, CommitmentId, MessageId, ParticipantId};
 use super::money::Money;
 use super::terms::Pledge;
@@ -209,6 +210,8 @@ pub struct Commitment {
     pub claim: Option<Claim>,
     /// The breach, if one was booked.
     pub breach: Option<Breach>,
+    /// Its money, if it was held.
+    pub held: Option<Held>,
 }
 
 impl Commitment {
@@ -232,7 +235,14 @@ impl Commitment {
             status: Status::Pending,
             claim: None,
             breach: None,
+            held: None,
         }
+    }
+
+    /// The money that is still locked.
+    #[must_use]
+    pub fn locked(&self) -> Option<(Money, HeldState)> {
+        self.money.zip(self.held.as_ref().map(|held| held.state).filter(|state| state.is_open()))
     }
 
     /// FULFILL: the first claims; one after a rejection waits for ACCEPT and leaves it contested.

@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod escrow;
 pub mod ids;
 pub mod json;
+pub mod ledger;
 pub mod matching;
 pub mod members;
 pub mod merkle;

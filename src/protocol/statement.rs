@@ -33,17 +33,25 @@ pub trait Statement: Serialize + DeserializeOwned {
         jws::sign(key, Self::KIND, &self.payload())
     }
 
-    /// Verifies a signed one; `key_of` gives the key of that id if it belongs to whom the statement names.
-    fn verify(jws: &str, key_of: impl FnOnce(&Self, &str) -> Option<PublicKey>) -> Result<Self, Why> {
-        let claim = Claim::read(jws, Self::KIND)?;
+    /// Reads a signed one whose signature somebody else checks.
+    fn unproven(jws: &str) -> Result<Self, Why> {
+        Self::read(&Claim::read(jws, Self::KIND)?)
+    }
+
+    /// What a claim says: exactly what this type writes.
+    fn read(claim: &Claim) -> Result<Self, Why> {
         let mut members = claim.unproven().clone();
         if let Value::Object(members) = &mut members {
             members.remove("type");
         }
         let statement: Self = serde_json::from_value(members).map_err(|_| Why::Members)?;
-        if &statement.payload() != claim.unproven() {
-            return Err(Why::Members);
-        }
+        if &statement.payload() == claim.unproven() { Ok(statement) } else { Err(Why::Members) }
+    }
+
+    /// Verifies a signed one; `key_of` gives the key of that id if it belongs to whom the statement names.
+    fn verify(jws: &str, key_of: impl FnOnce(&Self, &str) -> Option<PublicKey>) -> Result<Self, Why> {
+        let claim = Claim::read(jws, Self::KIND)?;
+        let statement = Self::read(&claim)?;
         let key = key_of(&statement, claim.kid()).ok_or(Why::Kid)?;
         claim.verify(&key).map(|_| statement)
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use asp_cell::crypto::digest::Digest;
+use asp_cell::crypto::es256::SigningKey;
 use asp_cell::protocol::ids::{CommitmentId, MessageId, ParticipantId, ReferenceId};
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::message::{Message, Part, Seen};
@@ -15,6 +16,7 @@ use asp_cell::protocol::refusal::Refusal;
 use asp_cell::protocol::session::{
     Act, Changes, Event, Facts, Head, History, Home, Opening, Seated, Session, State, Windows,
 };
+use asp_cell::protocol::statement::Statement as _;
 use asp_cell::protocol::terms::SystemEvent;
 use asp_cell::protocol::time::{Span, Timestamp};
 use serde_json::{Value, json};
@@ -173,8 +175,13 @@ impl Scene {
     pub fn place(&mut self, message: &Message) -> Result<MessageId, Refusal> {
         let mut act = Act::of(message)?;
         act.newcomer = (message.performative == Performative::Delegate).then(|| home(20));
+        let escrow = message.terms.as_ref().is_some_and(|terms| terms.value()["escrow"] == json!(true));
+        if escrow {
+            act.hold = self.session.hold_of(&act, self.now).map(|hold| hold.sign(holder()));
+        }
         let facts = Facts { history: &self.log, score: self.score };
         self.session.judge(&act, self.now, &facts)?;
+        self.session.check_hold(&act)?;
         self.record(Event::Act(Box::new(act)), message.message_id);
         Ok(message.message_id)
     }
@@ -258,6 +265,20 @@ impl Scene {
         self.tell(accepter, Performative::Accept, Some(reference(offer)), None);
         offer
     }
+}
+
+/// The key of every cell here.
+fn holder() -> &'static SigningKey {
+    static KEY: std::sync::OnceLock<SigningKey> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| SigningKey::from_scalar(&[7; 32]).expect("a scalar"))
+}
+
+/// The terms of a COMMIT whose money is held until another commitment is confirmed.
+pub fn escrowed(number: u64, beneficiary: u64, amount: &str, depends_on: u64) -> Value {
+    let mut terms = payment(number, beneficiary, amount);
+    terms["escrow"] = json!(true);
+    terms["dependsOn"] = json!(commitment_id(depends_on));
+    terms
 }
 
 /// The terms of a COMMIT that is due a day after the start.

@@ -31,6 +31,8 @@ pub struct Act {
     pub clear_part: Option<String>,
     /// Where the newcomer of a DELEGATE is at home, once the engine has looked it up.
     pub newcomer: Option<Home>,
+    /// With a COMMIT whose money is held: the payer's cell's receipt, JWS of kind `hold`.
+    pub hold: Option<String>,
 }
 
 impl Act {
@@ -77,6 +79,7 @@ impl Act {
             terms,
             clear_part: None,
             newcomer: None,
+            hold: None,
         })
     }
 

@@ -5,6 +5,7 @@
 
 use super::references::Aim;
 use super::{Act, Head, Session, State};
+use crate::protocol::escrow::Move;
 use crate::protocol::ids::{CommitmentId, MessageId, ParticipantId};
 use crate::protocol::json::Json;
 use crate::protocol::performative::Performative;
@@ -51,9 +52,31 @@ pub struct Changes {
     pub offers: Vec<MessageId>,
     /// Participants who came, joined, were replaced or dropped.
     pub participants: Vec<ParticipantId>,
+    /// Escrows that ended, each once.
+    pub moves: Vec<Move>,
 }
 
 impl Changes {
+    /// None, in this state.
+    #[must_use]
+    pub const fn none(state: State) -> Self {
+        Self {
+            from: state,
+            to: state,
+            commitments: Vec::new(),
+            offers: Vec::new(),
+            participants: Vec::new(),
+            moves: Vec::new(),
+        }
+    }
+
+    /// Notes a commitment, once.
+    pub(super) fn note(&mut self, id: CommitmentId) {
+        if !self.commitments.contains(&id) {
+            self.commitments.push(id);
+        }
+    }
+
     /// Whether the session ended with this record.
     #[must_use]
     pub const fn ended(&self) -> bool {
@@ -64,13 +87,13 @@ impl Changes {
 impl Session {
     /// Moves on by one record, whose place is `head`.
     pub fn apply(&mut self, event: &Event, head: Head) -> Changes {
-        let from = self.shown_state();
-        let mut changes = Changes { from, to: from, commitments: vec![], offers: vec![], participants: vec![] };
+        let mut changes = Changes::none(self.shown_state());
         match event {
             Event::Act(act) => self.act(act, head, &mut changes),
             Event::System(event) => self.happen(event, head.timestamp, &mut changes),
         }
         self.head = head;
+        self.end_escrows(&mut changes);
         self.settle(head.timestamp);
         changes.to = self.shown_state();
         changes
@@ -95,7 +118,7 @@ impl Session {
             Body::Commit(pledge) => self.commit(act, pledge, aim, head, changes),
             Body::Fulfill(_) => {
                 if let Aim::Due(id) = aim {
-                    self.change(id, changes, |commitment| commitment.claim(act.message_id, at));
+                    self.fulfil(id, act.message_id, at, changes);
                 }
             }
             Body::Withdraw(_) => self.withdraw(aim, at, changes),

@@ -12,6 +12,7 @@
 mod act;
 mod apply;
 mod deadlines;
+mod held;
 mod judge;
 mod offers;
 mod open;

@@ -81,7 +81,11 @@ impl Session {
         if matches!(depends, Some(None)) {
             return Err(Refusal::invalid("/terms/dependsOn", "a commitment of this session"));
         }
-        if pledge.escrow != Some(true) {
+        if self.circles(pledge.depends_on, pledge.replaces) {
+            let expected = "a commitment that does not itself depend on the one in `replaces`";
+            return Err(Refusal::invalid("/terms/dependsOn", expected));
+        }
+        if pledge.escrow != Some(true) && act.hold.is_none() {
             return Ok(());
         }
         let home = |id| self.participant(id).map(|participant| &participant.home.organisation);
@@ -126,6 +130,9 @@ impl Session {
             | Status::Withdrawn
             | Status::Breached => false,
         };
+        if fulfillable && commitment.status == Status::Escrowed {
+            return self.aim_payment(act, commitment);
+        }
         let until = self.fulfil_until(commitment);
         match (fulfillable, at > until) {
             (true, false) => Ok(Aim::Due(commitment.id)),

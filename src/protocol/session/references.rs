@@ -189,7 +189,13 @@ impl Session {
         let Aim::Pending(id) = aim else { return Ok(aim) };
         let replaced = self.commitment(id).and_then(|commitment| commitment.replaces);
         let gone = replaced.and_then(|id| self.commitment(id)).is_some_and(|old| !old.status.is_unclaimed());
-        if gone { Err(self.wrong(act, "the commitment it replaces is claimed or final by now")) } else { Ok(aim) }
+        let circles =
+            self.commitment(id).is_some_and(|commitment| self.circles(commitment.depends_on, commitment.replaces));
+        match (gone, circles) {
+            (true, _) => Err(self.wrong(act, "the commitment it replaces is claimed or final by now")),
+            (false, true) => Err(self.wrong(act, "what it depends on depends by now on the commitment it replaces")),
+            (false, false) => Ok(aim),
+        }
     }
 
     /// A claim in favour of the sender.

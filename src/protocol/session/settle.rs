@@ -33,7 +33,7 @@ impl Session {
         match aim {
             Aim::Offer(offer) => self.mark(offer, OfferStatus::Accepted, Some(sender), changes),
             Aim::Pending(id) => self.bind(id, changes),
-            Aim::Claim(id) => self.change(id, changes, |commitment| commitment.confirm(at)),
+            Aim::Claim(id) => self.confirm(id, at, changes),
             Aim::History(newcomer) => self.agree_to_history(newcomer, sender, changes),
             Aim::Nothing | Aim::Due(_) | Aim::Made { .. } | Aim::Invitation | Aim::Asked | Aim::Agreed => {}
         }
@@ -74,6 +74,7 @@ impl Session {
         let Aim::Made { offer, matches } = aim else { return };
         let mut commitment = Commitment::made(pledge, act.sender, act.message_id, head.sequence, head.hash);
         commitment.offer = offer;
+        commitment.held = self.held_by(act);
         self.commitments.push(commitment);
         if matches {
             self.bind(pledge.commitment, changes);
@@ -84,13 +85,15 @@ impl Session {
 
     /// A commitment becomes binding, and takes the place of the one it replaces: what depended on that depends on it.
     fn bind(&mut self, id: CommitmentId, changes: &mut Changes) {
-        self.change(id, changes, |commitment| commitment.status = Status::Accepted);
+        self.change(id, changes, |commitment| {
+            commitment.status = if commitment.held.is_some() { Status::Escrowed } else { Status::Accepted };
+        });
         let replaced = self.commitment(id).and_then(|commitment| commitment.replaces);
         let Some(replaced) = replaced else { return };
         self.change(replaced, changes, |commitment| commitment.status = Status::Withdrawn);
         for dependent in self.commitments.iter_mut().filter(|c| c.depends_on == Some(replaced) && c.id != id) {
             dependent.depends_on = Some(id);
-            changes.commitments.push(dependent.id);
+            changes.note(dependent.id);
         }
     }
 
@@ -98,7 +101,7 @@ impl Session {
     pub(super) fn change(&mut self, id: CommitmentId, changes: &mut Changes, change: impl FnOnce(&mut Commitment)) {
         if let Some(commitment) = self.commitments.iter_mut().find(|commitment| commitment.id == id) {
             change(commitment);
-            changes.commitments.push(id);
+            changes.note(id);
         }
     }
 
@@ -206,7 +209,7 @@ impl Session {
     pub(super) fn close(&mut self, word: Outcome, at: Timestamp, changes: &mut Changes) {
         for commitment in self.commitments.iter_mut().filter(|commitment| !commitment.status.is_final()) {
             commitment.status = Status::Withdrawn;
-            changes.commitments.push(commitment.id);
+            changes.note(commitment.id);
         }
         self.outcome = Some(word.derived(&self.commitments));
         self.state = State::Closed;

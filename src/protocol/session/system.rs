@@ -50,7 +50,7 @@ impl Session {
             }
             SystemEvent::InvitationExpired(_) => self.fail(at),
             SystemEvent::DeadlineMissed { commitment, .. } => self.change(*commitment, changes, |c| c.miss(at)),
-            SystemEvent::ReviewElapsed { commitment, .. } => self.change(*commitment, changes, |c| c.confirm(at)),
+            SystemEvent::ReviewElapsed { commitment, .. } => self.confirm(*commitment, at, changes),
             SystemEvent::DurationElapsed { .. } => {
                 self.close(Outcome::Timeout, at, changes);
             }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Participant, Session, Standing};
 use crate::protocol::commitment::Commitment;
+use crate::protocol::escrow::Held;
 use crate::protocol::ids::{AgentId, ParticipantId};
 use crate::protocol::time::Timestamp;
 
@@ -61,7 +62,7 @@ impl Session {
         self.offers.all().iter().map(view).collect()
     }
 
-    /// S18. `escrow.state` is null until money is held.
+    /// S18. `escrow` is null where no money was ever held.
     #[must_use]
     pub fn commitment_view(&self, commitment: &Commitment) -> Value {
         let mut view = Map::new();
@@ -76,7 +77,8 @@ impl Session {
             put("currency", json!(money.currency));
         }
         put("status", json!(commitment.status.name()));
-        put("escrow", if commitment.escrow == Some(true) { json!({"state": null}) } else { Value::Null });
+        let escrow = |held: &Held| json!({"state": held.state.name(), "cell": held.cell, "holdReceipt": held.receipt});
+        put("escrow", commitment.held.as_ref().map_or(Value::Null, escrow));
         put("dependsOn", json!(commitment.depends_on));
         put("replaces", json!(commitment.replaces));
         put("messageId", json!(commitment.message));

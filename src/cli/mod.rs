@@ -11,6 +11,7 @@ mod dlq;
 mod erase;
 mod failure;
 mod init;
+mod ledger;
 mod org;
 mod outline;
 mod peer;
@@ -67,6 +68,9 @@ enum Verb {
     Session(session::Session),
     /// Forget, and print the certificate.
     Erase(erase::Erase),
+    /// Money of the cell's organisations.
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What peers refused for good.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -101,6 +105,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Audit(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }

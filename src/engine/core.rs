@@ -39,6 +39,7 @@ pub(super) struct Counters {
     pub exports: u64,
     pub imports: u64,
     pub audit: u64,
+    pub postings: u64,
     pub outbox: HashMap<CellId, u64>,
     pub acked: HashMap<CellId, u64>,
     pub feed: HashMap<Tag, u64>,

@@ -9,6 +9,7 @@
 //! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
 //! | `beside`, `noted` | ratings and disputes, which stand beside the log |
 //! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `booking`, `escrows` | balances and postings; money locked, and moved when its escrow ends |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -17,6 +18,7 @@
 
 mod audit;
 mod beside;
+mod booking;
 mod border;
 mod bytes;
 pub mod clock;
@@ -25,6 +27,7 @@ mod consents;
 pub mod core;
 pub mod effects;
 mod erasing;
+mod escrows;
 pub mod handle;
 pub mod inbound;
 mod ledgers;

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::stop::Step;
 use super::tables::{ERASURES, OUTBOX, PEERS, SESSIONS};
 use super::view::{View, unavailable};
-use super::{audit, erasing, outbox};
+use super::{audit, booking, erasing, outbox};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
@@ -52,6 +52,12 @@ impl Engine {
             }
             Operation::DlqReplay { number } => self.replay_dead(batch, number),
             Operation::DlqPurge { number } => self.purge_dead(batch, number),
+            Operation::LedgerDeposit { org, amount, currency, reference } => {
+                self.ledger_transfer(batch, &org, (&amount, &currency), reference.as_deref(), true)
+            }
+            Operation::LedgerWithdraw { org, amount, currency, reference } => {
+                self.ledger_transfer(batch, &org, (&amount, &currency), reference.as_deref(), false)
+            }
             Operation::OrgList
             | Operation::PeerList
             | Operation::ConsentList
@@ -62,6 +68,7 @@ impl Engine {
             | Operation::SessionSeal { .. }
             | Operation::EraseStatus { .. }
             | Operation::DlqList { .. }
+            | Operation::LedgerShow { .. }
             | Operation::AuditVerify
             | Operation::AuditProve { .. }
             | Operation::AuditExport => Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into()),
@@ -132,6 +139,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             }
             Operation::EraseStatus { request } => erase_status(&rows, *request)?,
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
+            Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
             Operation::AuditProve { index } => audit::prove(shared, &rows, *index)?,
             Operation::AuditExport => audit::export(shared, &rows)?,
@@ -154,7 +162,9 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::SessionResolve { .. }
             | Operation::Erase { .. }
             | Operation::DlqReplay { .. }
-            | Operation::DlqPurge { .. } => return Ok(None),
+            | Operation::DlqPurge { .. }
+            | Operation::LedgerDeposit { .. }
+            | Operation::LedgerWithdraw { .. } => return Ok(None),
         }))
     };
     read().unwrap_or_else(|fault| Some(Err(unavailable(&fault))))

@@ -177,4 +177,19 @@ pub enum Operation {
         index: u64,
     },
     AuditExport,
+    LedgerDeposit {
+        org: OrgName,
+        amount: String,
+        currency: String,
+        reference: Option<String>,
+    },
+    LedgerWithdraw {
+        org: OrgName,
+        amount: String,
+        currency: String,
+        reference: Option<String>,
+    },
+    LedgerShow {
+        org: Option<OrgName>,
+    },
 }

@@ -194,6 +194,7 @@ impl Engine {
         let mut arriving = arriving(record, hash, previous, &submission.signed, boxed, crossings, profile);
         arriving.seats = newcomer.into_iter().collect();
         let sequence = arriving.record.sequence;
+        self.lock(batch, &live.kept.session, &mut act, at, hash)?;
         self.salt_used(batch, id, submission.salt)?;
         self.exported_all(batch, &arriving, &org)?;
         self.apply_and_file(batch, live, &SessionEvent::Act(Box::new(act)), arriving)?;

@@ -149,6 +149,7 @@ fn counters(rows: &Read) -> Result<Counters, Fault> {
         exports: length(rows.last(&tables::EXPORTS)?),
         imports: length(rows.last(&tables::IMPORTS)?),
         audit: length(rows.last(&tables::AUDIT)?),
+        postings: length(rows.last(&tables::POSTINGS)?),
         acked: acked.into_iter().collect::<HashMap<CellId, u64>>(),
         ..Counters::default()
     })

@@ -14,11 +14,14 @@ use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::beside::{Beside, Standing};
 use crate::protocol::consent::negotiation::Negotiation;
+use crate::protocol::escrow::Hold;
 use crate::protocol::ids::{
-    AgentId, CellId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId, SubjectRef,
+    AgentId, CellId, CommitmentId, ConsentId, MessageId, OrgName, ParticipantId, ReferenceId, SessionId, SubjectRef,
 };
 use crate::protocol::json::Json;
+use crate::protocol::ledger::{Account, Posting};
 use crate::protocol::message::Seen;
+use crate::protocol::money::Money;
 use crate::protocol::performative::Performative;
 use crate::protocol::record::Record;
 use crate::protocol::refusal::Refusal;
@@ -96,6 +99,32 @@ pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 
 /// Complete nodes of the logs' Merkle trees: which log, which node (`protocol::merkle`).
 pub const NODES: Table<(u8, u64), Digest> = Table::new("nodes");
+/// Balances: an organisation's tag, then the account's.
+pub const ACCOUNTS: Table<(Tag, Tag), Balance> = Table::new("accounts");
+/// Postings in the order of their commits.
+pub const POSTINGS: Table<u64, Posting> = Table::new("postings");
+/// Money that this cell holds, or held, for a commitment.
+pub const ESCROWS: Table<(SessionId, CommitmentId), Escrow> = Table::new("escrows");
+
+/// An account and what is in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Balance {
+    /// The account.
+    pub account: Account,
+    /// Minor units.
+    pub minor: i128,
+}
+
+/// Money held by this cell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Escrow {
+    /// What for.
+    pub hold: Hold,
+    /// The hold as signed.
+    pub receipt: String,
+    /// What the payee got, once it has ended.
+    pub paid: Option<Money>,
+}
 
 /// A record with what hangs on it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

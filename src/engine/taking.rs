@@ -168,6 +168,7 @@ impl Engine {
             self.set_standing(live, submit.sender, &submit.boxed.agent, trust, record.timestamp);
         }
         self.judge(batch, live, &act, record.timestamp)?;
+        live.kept.session.check_hold(&act)?;
         let (hash, previous) = Self::link(live, &record);
         let own = self.shared.settings.cell.clone();
         let relied = submit.crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();

@@ -69,6 +69,9 @@ verbs! {
     dlq_list DlqListRequest;
     dlq_replay DlqReplayRequest;
     dlq_purge DlqPurgeRequest;
+    ledger_deposit LedgerDepositRequest;
+    ledger_withdraw LedgerWithdrawRequest;
+    ledger_show LedgerShowRequest;
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;
     audit_export AuditExportRequest;

@@ -13,14 +13,13 @@ use crate::protocol::ids::{CommitmentId, MessageId};
 use crate::protocol::money::Money;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::Statement as _;
-use crate::protocol::terms::{Body, Pledge};
 use crate::protocol::time::Timestamp;
 
 impl Session {
     /// The hold that the money of this COMMIT wants: a payment from one organisation to another.
     #[must_use]
     pub fn hold_of(&self, act: &Act, at: Timestamp) -> Option<Hold> {
-        let pledge = commit(act).filter(|pledge| pledge.kind == Kind::Payment)?;
+        let pledge = act.pledge().filter(|pledge| pledge.kind == Kind::Payment)?;
         let payer = &self.participant(act.sender)?.home;
         let payee = &self.participant(pledge.beneficiary)?.home;
         (payer.organisation != payee.organisation).then_some(Hold {
@@ -38,7 +37,7 @@ impl Session {
     /// Whether the hold beside an act is the one it wants, and is there where the COMMIT itself says so. The shape of
     /// the COMMIT was judged; whose signature it is must have been checked.
     pub fn check_hold(&self, act: &Act) -> Result<(), Refusal> {
-        let said = commit(act).is_some_and(|pledge| pledge.escrow == Some(true));
+        let said = act.pledge().is_some_and(|pledge| pledge.escrow == Some(true));
         let Some(receipt) = &act.hold else {
             let detail = "the COMMIT says escrow, and its sender's cell sent no hold receipt";
             let missing = Refusal::new(Code::EscrowRequired, detail).at("/terms/escrow");
@@ -159,29 +158,5 @@ impl Session {
         }
         changes.moves.push(Move { commitment: id, payee_amount: Money { minor, ..money } });
         changes.note(id);
-    }
-}
-
-fn commit(act: &Act) -> Option<&Pledge> {
-    match &act.terms.body {
-        Body::Commit(pledge) => Some(pledge),
-        Body::Propose(_)
-        | Body::Counter(_)
-        | Body::Ask(..)
-        | Body::Accept
-        | Body::Reject(_)
-        | Body::Fulfill(_)
-        | Body::Inform(_)
-        | Body::Query(_)
-        | Body::Clarify(_)
-        | Body::Delegate(_)
-        | Body::Escalate(_)
-        | Body::Withdraw(_)
-        | Body::Close(_)
-        | Body::Invite { .. }
-        | Body::Introduce
-        | Body::Decline(_)
-        | Body::Rate { .. }
-        | Body::System(_) => None,
     }
 }

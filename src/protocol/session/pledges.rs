@@ -9,7 +9,7 @@ use super::references::{Aim, Aimed};
 use super::{Act, MAX_COMMITMENTS, Session};
 use crate::protocol::commitment::{Commitment, Kind, Status};
 use crate::protocol::escrow;
-use crate::protocol::ids::{MessageId, ReferenceId};
+use crate::protocol::ids::{MessageId, ParticipantId, ReferenceId};
 use crate::protocol::matching::{self, Candidate};
 use crate::protocol::money::Money;
 use crate::protocol::refusal::{Code, Refusal};
@@ -85,14 +85,17 @@ impl Session {
             let expected = "a commitment that does not itself depend on the one in `replaces`";
             return Err(Refusal::invalid("/terms/dependsOn", expected));
         }
-        if pledge.escrow != Some(true) && act.hold.is_none() {
-            return Ok(());
-        }
+        if pledge.escrow == Some(true) || act.hold.is_some() { self.check_escrow(act.sender, pledge) } else { Ok(()) }
+    }
+
+    /// Whether a COMMIT has what an escrowed payment must have.
+    pub fn check_escrow(&self, sender: ParticipantId, pledge: &Pledge) -> Result<(), Refusal> {
         let home = |id| self.participant(id).map(|participant| &participant.home.organisation);
-        if home(act.sender) == home(pledge.beneficiary) {
+        if home(sender) == home(pledge.beneficiary) {
             return Err(Refusal::invalid("/terms/escrow", "no escrow within one organisation"));
         }
-        let depends = depends.flatten().map(|on| (self.same_party(on.obligor, pledge.beneficiary), on.status));
+        let depends = pledge.depends_on.and_then(|id| self.commitment(id));
+        let depends = depends.map(|on| (self.same_party(on.obligor, pledge.beneficiary), on.status));
         escrow::check_shape(pledge.kind, depends)
     }
 

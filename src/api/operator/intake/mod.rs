@@ -5,6 +5,7 @@
 mod audit;
 mod consent;
 mod erase;
+mod ledger;
 mod org;
 mod peer;
 mod session;

@@ -1,0 +1,29 @@
+//! `ledger`: money in and out, and what is there.
+
+use super::{field, optional};
+use crate::api::operator::contract::{LedgerDepositRequest, LedgerShowRequest, LedgerWithdrawRequest};
+use crate::engine::Operation;
+use crate::protocol::refusal::Refusal;
+
+impl TryFrom<LedgerDepositRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: LedgerDepositRequest) -> Result<Self, Refusal> {
+        let LedgerDepositRequest { org, amount, currency, reference } = request;
+        Ok(Self::LedgerDeposit { org: field("/org", &org)?, amount, currency, reference })
+    }
+}
+
+impl TryFrom<LedgerWithdrawRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: LedgerWithdrawRequest) -> Result<Self, Refusal> {
+        let LedgerWithdrawRequest { org, amount, currency, reference } = request;
+        Ok(Self::LedgerWithdraw { org: field("/org", &org)?, amount, currency, reference })
+    }
+}
+
+impl TryFrom<LedgerShowRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: LedgerShowRequest) -> Result<Self, Refusal> {
+        Ok(Self::LedgerShow { org: optional("/org", request.org.as_deref())? })
+    }
+}

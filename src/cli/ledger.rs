@@ -1,0 +1,52 @@
+//! `ledger`: money of the organisations at home in the cell.
+
+use clap::{Args, Subcommand};
+
+use super::answer::Answer;
+use super::failure::Failure;
+use super::running::{Cell, answer};
+use crate::api::operator::contract::{LedgerDepositRequest, LedgerShowRequest, LedgerWithdrawRequest};
+
+/// Accounts.
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Book money that came in for an organisation.
+    Deposit(Transfer),
+    /// Book money that went out.
+    Withdraw(Transfer),
+    /// Accounts with their balances, and the newest postings.
+    Show {
+        /// Only this organisation's.
+        org: Option<String>,
+    },
+}
+
+/// Money in or out.
+#[derive(Debug, Args)]
+pub struct Transfer {
+    /// The organisation.
+    org: String,
+    /// How much, such as 5000.00.
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    amount: String,
+    /// ISO 4217, such as USD.
+    #[arg(long, value_name = "CODE")]
+    currency: String,
+    /// What the outside knows it by.
+    #[arg(long, value_name = "ID")]
+    reference: Option<String>,
+}
+
+impl Ledger {
+    pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
+        match self {
+            Self::Deposit(Transfer { org, amount, currency, reference }) => {
+                answer(cell.ledger_deposit(LedgerDepositRequest { org, amount, currency, reference }).await)
+            }
+            Self::Withdraw(Transfer { org, amount, currency, reference }) => {
+                answer(cell.ledger_withdraw(LedgerWithdrawRequest { org, amount, currency, reference }).await)
+            }
+            Self::Show { org } => answer(cell.ledger_show(LedgerShowRequest { org }).await),
+        }
+    }
+}

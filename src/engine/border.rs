@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::shared::{Facts, Settings};
 use crate::protocol::class::DataClass;
+use crate::protocol::consent::Document;
 use crate::protocol::consent::crossing::{self, Route};
 use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -195,17 +196,21 @@ pub fn orgs_in(session: &Session, cell: &CellId) -> Vec<OrgName> {
 }
 
 impl Facts {
-    /// The cell an organisation is at home in, by the consents of this cell's organisations.
+    /// The cell an organisation is at home in, by what it and organisations of this cell have both signed: an offer
+    /// is only a peer's word.
     pub fn cell_of(&self, org: &OrgName) -> Option<CellId> {
-        let mut named = self.consents.values().filter_map(|consent| consent.latest().document.party(org));
-        named.next_back().map(|party| party.cell.clone())
+        self.agreed().rev().find_map(|document| document.party(org)).map(|party| party.cell.clone())
     }
 
     /// The cell of `other`, by a consent it has with `own`.
     pub fn counterpart(&self, own: &OrgName, other: &OrgName) -> Option<CellId> {
-        let both = self.consents.values().map(|consent| &consent.latest().document);
-        let both = both.filter(|document| document.party(own).is_some());
-        both.filter_map(|document| document.party(other)).next_back().map(|party| party.cell.clone())
+        let mut both = self.agreed().rev().filter(|document| document.party(own).is_some());
+        both.find_map(|document| document.party(other)).map(|party| party.cell.clone())
+    }
+
+    /// The newest agreed version of every consent, in the order in which they were first offered.
+    fn agreed(&self) -> impl DoubleEndedIterator<Item = &Document> {
+        self.consents.values().filter_map(|known| known.agreed().next_back()).map(|agreed| &agreed.document)
     }
 }
 

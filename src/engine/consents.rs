@@ -127,6 +127,7 @@ impl Engine {
         let from = theirs.ok_or_else(|| not_a_party_cell(peer))?.organisation.clone();
         for party in &clauses.parties {
             self.home_facts(party, peer)?.check(&consent.document)?;
+            self.one_home(&party.organisation, peer, batch.now)?;
         }
         let digest = consent.document.digest();
         let received = Negotiation::receive(self.facts.consents.get(&id), consent, &from, batch.now)?;
@@ -152,6 +153,29 @@ impl Engine {
         }
         let place = settings.place_of(&self.facts, peer).ok_or_else(|| not_a_party_cell(peer))?;
         Ok(Home { organisation, cell: peer.clone(), region: place.0, zone: zone(&place.1)?, kid: None })
+    }
+
+    /// An organisation belongs to one cell: a peer may not make offers for one that is bound from another cell, or
+    /// that another peer says is its own.
+    fn one_home(&self, org: &OrgName, peer: &CellId, now: Timestamp) -> Step<()> {
+        if self.facts.orgs.contains_key(org) {
+            return Ok(());
+        }
+        let bound = self.facts.consents.values().filter(|known| known.stands(now)).filter_map(|known| {
+            let agreed = known.agreed().next_back()?;
+            Some(&agreed.document.party(org)?.cell)
+        });
+        let bound: Vec<&CellId> = bound.collect();
+        let claimed = self.facts.peers.iter().filter(|(_, row)| row.organisations.contains_key(org));
+        let claimed: Vec<&CellId> = claimed.map(|(cell, _)| cell).collect();
+        let homes = if bound.is_empty() { claimed } else { bound };
+        match homes.into_iter().find(|home| *home != peer) {
+            None => Ok(()),
+            Some(home) => {
+                let detail = format!("{org} is at home in {home}; {peer} cannot offer or accept in its name");
+                Err(Refusal::new(Code::Unauthorized, detail).into())
+            }
+        }
     }
 
     /// `consent revoke`: ends it here before the command returns, and tells the other cell.

@@ -53,7 +53,8 @@ impl Agent {
         check(&proof, &Call { htm: "POST", target: &target, at: now, ath: None, nonces: None, message }).unwrap()
     }
 
-    fn caller(&self) -> Caller {
+    /// As whom the cell knows it.
+    pub fn caller(&self) -> Caller {
         Caller { agent: self.id.clone(), thumbprint: self.key.thumbprint() }
     }
 

@@ -292,6 +292,14 @@ impl Negotiation {
         self.earlier.iter().chain(Some(&self.tabled).filter(|tabled| tabled.agreed()))
     }
 
+    /// Whether an agreed version is in force, suspended, or still to come.
+    #[must_use]
+    pub fn stands(&self, at: Timestamp) -> bool {
+        self.agreed().any(|consent| {
+            matches!(self.status(consent, at), Status::Accepted | Status::Active | Status::Suspended)
+        })
+    }
+
     /// The version that counts at `at`: the newest agreed one whose time has come. It may be over or revoked.
     #[must_use]
     pub fn in_force(&self, at: Timestamp) -> Option<&Consent> {

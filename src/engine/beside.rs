@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::border::{self, Passage, orgs_in};
+use super::border::{Passage, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
@@ -28,7 +28,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::Rating;
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as _};
-use crate::wire::frame::{Boxed, Crossing, Note, PartFrame};
+use crate::wire::frame::{Boxed, Crossing, Note, PartFrame, Relied};
 
 /// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
 const SKEW: Span = Span::seconds(60);
@@ -299,10 +299,10 @@ impl Engine {
         if !admitted_in_time(boxed.admitted_at, at) {
             return Err(Refusal::proof("iat", "admitted more than 60 s after this cell's clock").into());
         }
-        self.class_from_sender(batch, live, &said, &boxed.agent)?;
         let judged = Self::judge_beside(live, &said, at)?;
         let own = self.shared.settings.cell.clone();
         let relied = crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
+        self.admit_note(batch, live, (&said, &boxed.agent), &parts, &relied)?;
         self.imported_note(batch, peer, (session, envelope), &boxed.agent.organisation(), &parts, relied, bytes)?;
         self.salt_used(batch, session, salt)?;
         let opening = Opening {
@@ -362,8 +362,12 @@ impl Engine {
             Noted { stage, ..row }
         } else {
             let organisation = self.organisation_of(batch, &said)?;
+            let agent = boxed.as_ref().map(|boxed| &boxed.agent);
+            if let Some(why) = self.misnamed(batch, live, said.sender(), agent, &[])? {
+                return self.freeze(batch, live, why);
+            }
             if let Some(boxed) = &boxed {
-                self.class_from_sender(batch, live, &said, &boxed.agent)?;
+                self.admit_note(batch, live, (&said, &boxed.agent), &parts, &relied)?;
                 self.imported_note(batch, peer, (session, envelope), &organisation, &parts, relied, bytes)?;
             }
             let crossings = Vec::new();
@@ -398,15 +402,20 @@ impl Engine {
         Ok(())
     }
 
-    /// The receiver's own check of the class that must be covered as a whole.
-    fn class_from_sender(&self, batch: &Batch<'_>, live: &Live, said: &Beside, agent: &AgentId) -> Step<()> {
-        let (Some(class), from) = (said.class(), agent.organisation()) else { return Ok(()) };
-        if self.facts.orgs.contains_key(&from) {
-            return Ok(());
-        }
+    /// The receiver's own check of the class that must be covered as a whole, and of each part.
+    fn admit_note(
+        &self,
+        batch: &Batch<'_>,
+        live: &Live,
+        (said, agent): (&Beside, &AgentId),
+        parts: &BTreeMap<String, PartFrame>,
+        relied: &[Relied],
+    ) -> Step<()> {
         let names = self.names(batch, said.session())?;
-        let here = (&self.shared.settings, &*self.facts);
-        Ok(border::class_of(here, &live.kept.session, &names, &from, class, batch.now)?)
+        let (from, to) = (agent.organisation(), orgs_in(&live.kept.session, &self.shared.settings.cell));
+        let arrival = self.arrival(&live.kept.session.purpose, &from, &to, &names, Some(agent), batch);
+        arrival.message(parts, relied)?;
+        Ok(said.class().map_or(Ok(()), |class| arrival.class(class))?)
     }
 
     /// A refusal for good of something beside the chain that waited here; `false` if it is about something else.

@@ -11,7 +11,7 @@ use crate::protocol::consent::Document;
 use crate::protocol::consent::crossing::{self, Route};
 use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::residency::{Policy, Zone};
+use crate::protocol::residency::Zone;
 use crate::protocol::session::Session;
 use crate::protocol::time::Timestamp;
 use crate::wire::frame::{Crossing, Relied};
@@ -102,29 +102,6 @@ impl Passage<'_> {
     }
 }
 
-/// The receiver's own check: its copies of the consents cover what came. It does not know the sender's policy.
-pub fn may_have(
-    facts: &Facts,
-    own: (&CellId, &Zone),
-    (from, to): (&OrgName, &OrgName),
-    purpose: &str,
-    agents: &[AgentId],
-    parts: &[&String],
-    at: Timestamp,
-) -> Result<(), Refusal> {
-    let policy = Policy::AllBut(std::collections::BTreeSet::new());
-    let route = Route { from, to, cell: own.0, zone: own.1, purpose, agents, at, policy: &policy };
-    let consents: Vec<_> = facts.consents.values().collect();
-    let crossing = crossing::crossing(&consents, parts.iter().map(|name| name.as_str()), &route)?;
-    match crossing.withheld().first() {
-        None => Ok(()),
-        Some(name) => {
-            let detail = format!("part {name} came although no consent of this cell covers its class");
-            Err(Refusal::new(Code::ConsentMissing, detail))
-        }
-    }
-}
-
 /// The sender's check of what is no part of a message: `class` may go from every organisation of the session in this
 /// cell to every one in `peer`.
 pub fn class_out(
@@ -138,50 +115,6 @@ pub fn class_out(
     for from in &orgs_in(session, &settings.cell) {
         let passage = Passage { settings, facts, session, names, from, sender: None, at };
         passage.class_to(peer, class)?;
-    }
-    Ok(())
-}
-
-/// The receiver's own check of what is no part of a message: its copies of the consents cover `class` between every
-/// organisation of the session in `peer` and every one of this cell.
-pub fn class_from(
-    (settings, facts): (&Settings, &Facts),
-    session: &Session,
-    names: &Names,
-    peer: &CellId,
-    class: DataClass,
-    at: Timestamp,
-) -> Result<(), Refusal> {
-    let policy = Policy::AllBut(std::collections::BTreeSet::new());
-    let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
-    let purpose = if class == DataClass::Trust { crossing::TRUST } else { session.purpose.as_str() };
-    for from in orgs_in(session, peer) {
-        for to in orgs_in(session, &settings.cell) {
-            let agents: Vec<AgentId> = names.values().filter(|agent| agent.organisation() == to).cloned().collect();
-            let (cell, zone, policy, agents) = (&settings.cell, &zone, &policy, agents.as_slice());
-            let route = Route { from: &from, to: &to, cell, zone, purpose, agents, at, policy };
-            crossing::permit(facts.consents.values(), class, &route)?;
-        }
-    }
-    Ok(())
-}
-
-/// The same for what one organisation's agent said, whichever cell brings it.
-pub fn class_of(
-    (settings, facts): (&Settings, &Facts),
-    session: &Session,
-    names: &Names,
-    from: &OrgName,
-    class: DataClass,
-    at: Timestamp,
-) -> Result<(), Refusal> {
-    let policy = Policy::AllBut(std::collections::BTreeSet::new());
-    let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
-    for to in orgs_in(session, &settings.cell) {
-        let agents: Vec<AgentId> = names.values().filter(|agent| agent.organisation() == to).cloned().collect();
-        let (cell, zone, policy, agents) = (&settings.cell, &zone, &policy, agents.as_slice());
-        let route = Route { from, to: &to, cell, zone, purpose: &session.purpose, agents, at, policy };
-        crossing::permit(facts.consents.values(), class, &route)?;
     }
     Ok(())
 }

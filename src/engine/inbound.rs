@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::border;
 use super::shared::Shared;
-use super::tables::SESSIONS;
-use super::view::unavailable;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::Claim;
@@ -22,12 +19,10 @@ use crate::protocol::proof;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::record::{Place, Record, Sender};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::residency::Zone;
 use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
-use crate::store::View as _;
-use crate::wire::frame::{About, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Relied, Said, Submit};
+use crate::wire::frame::{About, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Said, Submit};
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
 #[derive(Debug)]
@@ -76,10 +71,10 @@ pub(super) enum Passed {
         certificate: String,
     },
     Statement(Box<Stated>),
-    /// Refused for good; a submission's sender is told.
+    /// Refused for good; whoever sent a message or a record is told.
     Bad {
         refusal: Refusal,
-        submission: Option<(SessionId, MessageId)>,
+        message: Option<(SessionId, MessageId)>,
     },
 }
 
@@ -99,13 +94,13 @@ impl Checked {
     pub fn of(shared: &Shared, peer: &CellId, bytes: &[u8], now: Timestamp) -> Self {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
-            Err(refusal) => return Self(Passed::Bad { refusal, submission: None }),
+            Err(refusal) => return Self(Passed::Bad { refusal, message: None }),
         };
-        let submission = match &frame.body {
+        let message = match &frame.body {
             Body::Submit(submit) => Some((submit.session_id, submit.message_id)),
             Body::Beside(note) if note.standing.is_none() => Some((note.said.session(), note.said.id())),
+            Body::Record(placed) => Some((placed.record.session_id, placed.record.message_id)),
             Body::Beside(_)
-            | Body::Record(_)
             | Body::Refused { .. }
             | Body::Receipt { .. }
             | Body::Want { .. }
@@ -117,7 +112,7 @@ impl Checked {
             | Body::Statement { .. } => None,
         };
         let checker = Checker { shared, peer, now };
-        Self(checker.pass(frame).unwrap_or_else(|refusal| Passed::Bad { refusal, submission }))
+        Self(checker.pass(frame).unwrap_or_else(|refusal| Passed::Bad { refusal, message }))
     }
 }
 
@@ -164,10 +159,7 @@ impl Checker<'_> {
         let envelope = text.hash();
         let bytes = weight(text.text(), &submit.parts);
         self.proof(&submit.boxed, &path(record.performative, record.session_id), envelope, self.peer)?;
-        let own = submit.crossings.iter().find(|crossing| crossing.cell == self.shared.settings.cell);
-        let relied = own.map(|crossing| crossing.relied.as_slice()).unwrap_or_default();
-        let purpose = self.purpose(submit.session_id)?;
-        self.parts(&submit.parts, relied, &purpose, &submit.boxed)?;
+        opens(&submit.parts)?;
         Ok(Passed::Submit { submit, envelope, bytes })
     }
 
@@ -195,14 +187,18 @@ impl Checker<'_> {
                 if !proof::admitted_in_time(boxed.admitted_at, record.timestamp) {
                     return Err(Refusal::proof("iat", "admitted more than 60 s after the record's timestamp"));
                 }
-                let purpose = self.purpose_of(&placed)?;
-                self.parts(&placed.parts, &placed.relied, &purpose, boxed)?;
             }
-            (Sender::Participant(_), None, None) => {}
+            // Its box was erased before it was sent, and with a box go the parts.
+            (Sender::Participant(_), None, None) => {
+                if placed.parts.values().any(|part| matches!(part, PartFrame::Open(_))) {
+                    return Err(Refusal::invalid("/parts", "no open part in a record without its sender's box"));
+                }
+            }
             (Sender::Cell(_) | Sender::Participant(_), _, _) => {
                 return Err(Refusal::invalid("/proof", "the sender's box, or the host's own proof in a system record"));
             }
         }
+        opens(&placed.parts)?;
         Ok(Passed::Record { placed, envelope, bytes })
     }
 
@@ -257,65 +253,6 @@ impl Checker<'_> {
         Err(Refusal::new(Code::HashMismatch, "the system proof covers another record"))
     }
 
-    /// Every open part must open to its commitment, and its class must be covered by this cell's own copy of the
-    /// consent relied on, at this moment.
-    pub(super) fn parts(
-        &self,
-        parts: &BTreeMap<String, PartFrame>,
-        relied: &[Relied],
-        purpose: &str,
-        boxed: &Boxed,
-    ) -> Result<(), Refusal> {
-        let from = boxed.agent.organisation();
-        if relied.is_empty() && !self.shared.is_home(&from) {
-            return Err(Refusal::new(
-                Code::ConsentMissing,
-                format!("no consent of {from} with an organisation of this cell is named"),
-            ));
-        }
-        let mut open = Vec::new();
-        for (name, part) in parts {
-            if let PartFrame::Open(part) = part {
-                if !part.opens() {
-                    return Err(Refusal::invalid(
-                        format!("/parts/{name}"),
-                        "a value and salt that open its commitment",
-                    ));
-                }
-                open.push(name);
-            }
-        }
-        let facts = self.shared.facts.load();
-        let settings = &self.shared.settings;
-        let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
-        let mut to: Vec<&OrgName> = relied.iter().map(|relied| &relied.to).collect();
-        to.dedup();
-        for to in to {
-            let agents = [boxed.agent.clone()];
-            border::may_have(&facts, (&settings.cell, &zone), (&from, to), purpose, &agents, &open, self.now)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn purpose(&self, session: SessionId) -> Result<String, Refusal> {
-        let rows = self.shared.reader.snapshot().map_err(|fault| unavailable(&fault))?;
-        let kept = rows.get(&SESSIONS, &session).map_err(|fault| unavailable(&fault))?;
-        let kept = kept.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
-        Ok(kept.session.purpose)
-    }
-
-    fn purpose_of(&self, placed: &Placed) -> Result<String, Refusal> {
-        if placed.record.sequence > 1 {
-            return match self.purpose(placed.record.session_id) {
-                // Not here yet: its INVITE may stand before it in the same batch; the writer will know.
-                Err(refusal) if refusal.code == Code::NotFound => Ok("*".to_owned()),
-                other => other,
-            };
-        }
-        let terms = placed.record.terms.as_ref().map(Json::value).unwrap_or_default();
-        Ok(terms.get("purpose").and_then(|v| v.as_str()).unwrap_or_default().to_owned())
-    }
-
     /// A statement by the cell that its payload names; whether the peer may bring it is the writer's question.
     fn statement(&self, said: Said, about: About, jws: String) -> Result<Passed, Refusal> {
         let claim = Claim::read(&jws, said.kind());
@@ -333,6 +270,15 @@ impl Checker<'_> {
             return Err(Refusal::invalid("/receipt", "a receipt of the session named beside it"));
         }
         Ok(Passed::Receipt { receipt, jws })
+    }
+}
+
+/// Every open part must open to its commitment; whether it may be here is the writer's to judge (`admitting`).
+pub(super) fn opens(parts: &BTreeMap<String, PartFrame>) -> Result<(), Refusal> {
+    let shut = parts.iter().find(|(_, part)| matches!(part, PartFrame::Open(part) if !part.opens()));
+    match shut {
+        None => Ok(()),
+        Some((name, _)) => Err(Refusal::invalid(format!("/parts/{name}"), "a value and salt that open its commitment")),
     }
 }
 

@@ -9,7 +9,7 @@ use super::tables::{DEADLINES, Kept, LOG, MESSAGES, PLACES, SEATED, SESSIONS, Ta
 use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{CellId, MessageId, ParticipantId, SessionId};
-use crate::protocol::session::History;
+use crate::protocol::session::{History, Session};
 use crate::store::{Fault, View as _, Write};
 
 /// Hashes of the newest records kept in memory, for `seen`.
@@ -44,12 +44,17 @@ impl Live {
 
     /// The other cells of the session.
     pub fn cells(&self, own: &CellId) -> Vec<CellId> {
-        let members = self.kept.session.participants.iter().filter(|p| !p.dropped);
-        let mut cells: Vec<CellId> = members.map(|p| p.home.cell.clone()).filter(|cell| cell != own).collect();
-        cells.sort();
-        cells.dedup();
-        cells
+        cells_of(&self.kept.session, own)
     }
+}
+
+/// The other cells of a session.
+pub fn cells_of(session: &Session, own: &CellId) -> Vec<CellId> {
+    let members = session.participants.iter().filter(|p| !p.dropped);
+    let mut cells: Vec<CellId> = members.map(|p| p.home.cell.clone()).filter(|cell| cell != own).collect();
+    cells.sort();
+    cells.dedup();
+    cells
 }
 
 impl Engine {

@@ -6,9 +6,9 @@
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
-//! | `sending`, `placing`, `taking`, `timing` | messages: from agents, into the log, from peers, by time |
+//! | `sending`, `placing`, `taking`, `timing`, `delegating` | messages: from agents, into the log, from peers, by time |
 //! | `beside`, `noted` | ratings and disputes, which stand beside the log |
-//! | `border`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows` | balances and postings; money locked, and moved when its escrow ends |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
@@ -16,6 +16,7 @@
 //!
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
+mod admitting;
 mod audit;
 mod beside;
 mod booking;
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod command;
 mod consents;
 pub mod core;
+mod delegating;
 pub mod effects;
 mod erasing;
 mod escrows;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::border::Passage;
-use super::inbound::{Checker, Passed, weight};
+use super::inbound::{Checker, Passed, opens, weight};
 use super::outgoing::{Builder, Built, Held};
 use super::request::Caller;
 use super::scopes;
@@ -145,12 +145,13 @@ impl Checker<'_> {
                     })?,
                 };
                 self.proof(boxed, &said.path(), envelope, &home)?;
-                let own = note.crossings.iter().find(|crossing| crossing.cell == self.shared.settings.cell);
-                let relied = own.map_or(note.relied.as_slice(), |crossing| crossing.relied.as_slice());
-                let purpose = self.purpose(said.session())?;
-                self.parts(&note.parts, relied, &purpose, boxed)?;
+                opens(&note.parts)?;
             }
-            (None, Some(_)) => {}
+            // Its box was erased before it was sent, and with a box go the parts.
+            (None, Some(_)) if note.parts.values().all(|part| !matches!(part, PartFrame::Open(_))) => {}
+            (None, Some(_)) => {
+                return Err(Refusal::invalid("/parts", "no open part without the sender's box"));
+            }
             (None, None) => return Err(Refusal::invalid("/proof", "the sender's box")),
         }
         Ok(Passed::Beside { note, envelope, bytes })

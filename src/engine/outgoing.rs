@@ -15,7 +15,8 @@ use super::tables::{Dispatch, Logged, OUTBOX, Opened, PENDING, PartRow, Pending,
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
-use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
+use crate::protocol::class::DataClass;
+use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, ParticipantId, SessionId};
 use crate::protocol::json::Json;
 use crate::protocol::message::Part;
 use crate::protocol::refusal::{Code, Refusal};
@@ -125,18 +126,7 @@ impl Builder<'_> {
     /// Consent asked again for a statement, for every organisation of this cell that it speaks for.
     fn statement_may_go(&self, said: Said, about: &About) -> Result<Result<(), Refusal>, Fault> {
         let (Some(class), About::Session(session)) = (said.class(), about) else { return Ok(Ok(())) };
-        let view = View { shared: self.shared, rows: self.rows };
-        let Some(kept) = view.kept(*session)? else { return Ok(Err(super::view::no_session())) };
-        let names = names(self.shared, self.rows, *session)?;
-        let may = super::border::class_out(
-            (&self.shared.settings, self.facts),
-            &kept.session,
-            &names,
-            self.peer,
-            class,
-            self.now,
-        );
-        Ok(may)
+        self.class_may_go(*session, class)
     }
 
     pub(super) fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {
@@ -187,6 +177,14 @@ impl Builder<'_> {
             let opened = scopes::open_any::<Opened>(self.shared, &place, copies)?;
             parts.insert(name.clone(), self.part(name, commitment, opened, own));
         }
+        let profile = match pending.profile.clone() {
+            Some(profile) => {
+                let sender = Some(pending.head.sender);
+                let may = self.with_passage(session, &pending.organisation, sender, |p| Ok(p.trust_to(self.peer)))?;
+                Some(Profile { trust: profile.trust.filter(|_| may == Ok(true)), ..profile })
+            }
+            None => None,
+        };
         let submit = Submit {
             session_id: session,
             message_id: message,
@@ -198,7 +196,7 @@ impl Builder<'_> {
             parts,
             salt: pending.salt,
             boxed,
-            profile: pending.profile,
+            profile,
             crossings,
         };
         Ok(self.encode(Some(pending.organisation), Body::Submit(Box::new(submit))))
@@ -226,23 +224,27 @@ impl Builder<'_> {
         &self,
         session: SessionId,
         from: &OrgName,
-        sender: Option<crate::protocol::ids::ParticipantId>,
+        sender: Option<ParticipantId>,
         cell: &CellId,
         pending: &Pending,
     ) -> Result<Result<Crossing, Refusal>, Fault> {
+        let parts: Vec<&String> = pending.head.commitments.keys().collect();
+        self.with_passage(session, from, sender, |passage| passage.to(cell, &parts))
+    }
+
+    /// Asks the border about a session as it stands now.
+    fn with_passage<T>(
+        &self,
+        session: SessionId,
+        from: &OrgName,
+        sender: Option<ParticipantId>,
+        ask: impl FnOnce(&Passage<'_>) -> Result<T, Refusal>,
+    ) -> Result<Result<T, Refusal>, Fault> {
         let view = View { shared: self.shared, rows: self.rows };
         let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
         let names = names(self.shared, self.rows, session)?;
-        let passage = Passage {
-            settings: &self.shared.settings,
-            facts: self.facts,
-            session: &kept.session,
-            names: &names,
-            from,
-            sender,
-            at: self.now,
-        };
-        Ok(passage.to(cell, &pending.head.commitments.keys().collect::<Vec<_>>()))
+        let (settings, facts, session) = (&self.shared.settings, self.facts, &kept.session);
+        Ok(ask(&Passage { settings, facts, session, names: &names, from, sender, at: self.now }))
     }
 
     fn record(&self, session: SessionId, sequence: u64) -> Built {
@@ -366,24 +368,19 @@ impl Builder<'_> {
         Some(profile)
     }
 
+    /// A receipt is metadata of every organisation here to every one there.
     fn receipt(&self, session: SessionId, receipt: &str) -> Built {
-        let view = View { shared: self.shared, rows: self.rows };
-        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session().into())) };
-        let names = names(self.shared, self.rows, session)?;
-        let home = kept.session.participants.iter().find(|p| p.home.cell == self.shared.settings.cell);
-        let Some(home) = home else { return Ok(Err(super::view::no_session().into())) };
-        let passage = Passage {
-            settings: &self.shared.settings,
-            facts: self.facts,
-            session: &kept.session,
-            names: &names,
-            from: &home.home.organisation,
-            sender: Some(home.id),
-            at: self.now,
-        };
-        if let Err(refusal) = passage.to(self.peer, &[]) {
-            return Ok(Err(refusal.into()));
+        match self.class_may_go(session, DataClass::Metadata)? {
+            Ok(()) => Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() })),
+            Err(refusal) => Ok(Err(refusal.into())),
         }
-        Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() }))
+    }
+
+    fn class_may_go(&self, session: SessionId, class: DataClass) -> Result<Result<(), Refusal>, Fault> {
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
+        let names = names(self.shared, self.rows, session)?;
+        let here = (&self.shared.settings, self.facts);
+        Ok(super::border::class_out(here, &kept.session, &names, self.peer, class, self.now))
     }
 }

@@ -26,6 +26,9 @@ use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
 use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
 
+/// In a stored invitation whom a DELEGATE calls: it is shown to nobody else, and this member to nobody.
+pub(super) const CALLED: &str = "called";
+
 /// A record on its way into the store, its parts open as far as this cell may have them.
 pub(super) struct Arriving {
     pub record: Record,
@@ -98,12 +101,13 @@ impl Engine {
         self.next.log += 1;
         batch.put(&LOG, &log, &logged)?;
         batch.put(&MESSAGES, &(session, record.message_id), &Filed { sequence, envelope: arriving.envelope })?;
-        let events = self.events(batch, live, session, sequence, changes);
+        let events = self.events(batch, live, &arriving.record, changes);
         self.feed(batch, live, session, sequence, None)?;
         for index in 0..events.len() {
             self.feed(batch, live, session, sequence, u32::try_from(index).ok())?;
         }
         batch.put(&PLACES, &(session, sequence), &Place { log, events })?;
+        self.unseat_dropped(batch, live, changes)?;
         live.changed = true;
         live.remember(sequence, arriving.hash);
         batch.effects.sessions.insert(session);
@@ -202,6 +206,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Whoever was dropped is a stranger from the next record on: it reads no more.
+    fn unseat_dropped(&self, batch: &mut Batch<'_>, live: &mut Live, changes: &Changes) -> Result<(), Fault> {
+        for id in &changes.participants {
+            let dropped = live.kept.session.participant(*id).is_some_and(|participant| participant.dropped);
+            let local = live.locals.iter().position(|(local, _)| local == id);
+            if let Some(index) = local.filter(|_| dropped) {
+                let (_, tag) = live.locals.remove(index);
+                self.unseat(batch, tag, live.kept.session.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an agent's way to a session: it is none of its sessions any more.
+    pub(super) fn unseat(&self, batch: &mut Batch<'_>, tag: tables::Tag, session: SessionId) -> Result<(), Fault> {
+        if let Some((_, order)) = batch.txn.get(&SEATED, &(tag, session))? {
+            batch.remove(&SEATED, &(tag, session));
+            batch.remove(&OPENED, &(tag, order));
+        }
+        Ok(())
+    }
+
     fn put_seat(
         &mut self,
         batch: &mut Batch<'_>,
@@ -227,17 +253,15 @@ impl Engine {
         json!({"state": live.kept.session.shown_state().name(), "commitments": commitments})
     }
 
-    fn events(
-        &mut self,
-        batch: &Batch<'_>,
-        live: &Live,
-        session: SessionId,
-        sequence: u64,
-        changes: &Changes,
-    ) -> Vec<Event> {
+    fn events(&mut self, batch: &Batch<'_>, live: &Live, record: &Record, changes: &Changes) -> Vec<Event> {
+        let (session, sequence) = (record.session_id, record.sequence);
         let mut events = Vec::new();
-        if sequence == 1 {
-            let body = json!({"session": live.kept.nameless(batch.now)});
+        let called = live.kept.session.called_by(record.message_id);
+        if sequence == 1 || called.is_some() {
+            let mut body = json!({"session": live.kept.nameless(batch.now)});
+            if let (Some(called), Some(body)) = (called, body.as_object_mut()) {
+                body.insert(CALLED.to_owned(), json!(called));
+            }
             events.push(self.event(batch.now, session, sequence, true, "invitation", body));
         }
         if changes.from != changes.to {

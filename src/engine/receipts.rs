@@ -4,11 +4,13 @@
 
 use serde_json::json;
 
+use super::admitting::class_from;
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::stop::Step;
 use super::tables::{RECEIPTS, What};
 use super::view::View;
+use crate::protocol::class::DataClass;
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
@@ -46,6 +48,9 @@ impl Engine {
         if !(of_member || by_host) {
             return Err(Refusal::new(Code::Unauthorized, "a receipt of a cell that is not in the session").into());
         }
+        let names = self.names(batch, receipt.session_id)?;
+        let here = (&self.shared.settings, &*self.facts);
+        class_from(here, &live.kept.session, &names, peer, DataClass::Metadata, batch.now)?;
         let view = View { shared: &self.shared, rows: &batch.txn };
         let Some((_, held)) = view.logged(receipt.session_id, receipt.sequence)? else {
             return if hosted {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::border::{Names, Passage, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
+use super::delegating;
 use super::effects::Settled;
 use super::ledgers::open_parts;
-use super::live::{Live, Past};
+use super::live::{Live, Past, cells_of};
 use super::placing::{Arriving, head_of};
 use super::registry;
 use super::request::{Invitation, Submission};
@@ -29,7 +30,6 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{
     Act, Changes, Event as SessionEvent, Facts, Head, Home, Opening, Seated as Participating, Session, State, Windows,
 };
-use crate::protocol::terms::Body;
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as Rows};
 use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
@@ -51,7 +51,7 @@ impl Engine {
             cell: self.shared.settings.cell.clone(),
         }];
         for agent in &invitees {
-            let cell = self.home_of(batch, &inviter.organisation(), agent)?;
+            let cell = self.home_of(batch, &inviter.organisation(), agent, "/invitees")?;
             seats.push(Seated { participant: ParticipantId(self.uuid4()), agent: agent.clone(), cell });
         }
         let place = Place { host: self.shared.settings.cell.clone(), epoch: 1, sequence: 1, timestamp: batch.now };
@@ -61,7 +61,8 @@ impl Engine {
         let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: batch.now, due: None };
         let mut live = Live::new(kept);
         let names = seats.iter().map(|seat| (seat.participant, seat.agent.clone())).collect();
-        let crossings = self.crossings(batch, &live, &names, &inviter.organisation(), &submission.signed)?;
+        let crossings =
+            self.crossings(batch, &live.kept.session, &names, &inviter.organisation(), &submission.signed)?;
         let profile = self.profile_of(batch, &inviter)?;
         let boxed = self.boxed(batch, &inviter, &submission.signed)?;
         let mut arriving = arriving(record, hash, chain::ZERO, &submission.signed, boxed, crossings, Some(profile));
@@ -118,21 +119,16 @@ impl Engine {
         }
     }
 
-    /// The cell an agent is at home in, as far as the inviter's organisation may know.
-    fn home_of(&self, batch: &Batch<'_>, inviter: &OrgName, agent: &AgentId) -> Step<CellId> {
+    /// The cell an agent is at home in, as far as the organisation that calls it may know.
+    pub(super) fn home_of(&self, batch: &Batch<'_>, own: &OrgName, agent: &AgentId, at: &str) -> Step<CellId> {
         let org = agent.organisation();
         if self.facts.orgs.contains_key(&org) {
-            return match registry::agent(&self.shared, &batch.txn, agent)? {
-                Some(_) => Ok(self.shared.settings.cell.clone()),
-                None => {
-                    Err(Refusal::new(Code::NotFound, format!("no agent {agent} in this cell")).at("/invitees").into())
-                }
-            };
+            return self.registered(batch, agent, at);
         }
-        let detail = format!("no consent between {inviter} and {org}; `consent offer` begins one");
-        self.facts.counterpart(inviter, &org).ok_or_else(|| {
-            let needed = serde_json::json!({"from": inviter, "to": org, "class": "metadata"});
-            Refusal::new(Code::ConsentMissing, detail).at("/invitees").with("needed", needed).into()
+        let detail = format!("no consent between {own} and {org}; `consent offer` begins one");
+        self.facts.counterpart(own, &org).ok_or_else(|| {
+            let needed = serde_json::json!({"from": own, "to": org, "class": "metadata"});
+            Refusal::new(Code::ConsentMissing, detail).at(at).with("needed", needed).into()
         })
     }
 
@@ -180,13 +176,20 @@ impl Engine {
         self.fall_due(batch, live)?;
         let at = batch.now.max(live.kept.session.head.timestamp);
         let mut act = Act::of(message)?;
-        let newcomer = self.newcomer(batch, submission, &mut act)?;
-        self.judge(batch, live, &act, at)?;
+        let sought = self.newcomer(batch, live, submission, &act)?;
+        act.newcomer = delegating::home(&sought);
+        let newcomer = delegating::settled(self.judge(batch, live, &act, at), sought)?;
         let agent = &submission.caller.agent;
         let org = agent.organisation();
-        let mut names = self.names(batch, id)?;
-        names.extend(newcomer.iter().map(|seat| (seat.participant, seat.agent.clone())));
-        let crossings = self.crossings(batch, live, &names, &org, &submission.signed)?;
+        let names = self.names_with(batch, submission, newcomer.as_ref())?;
+        let crossings = match &newcomer {
+            None => self.crossings(batch, &live.kept.session, &names, &org, &submission.signed)?,
+            Some(seat) => {
+                let company = delegating::company(&live.kept.session, Some(seat));
+                self.may_join(&company, &names, seat, batch)?;
+                self.crossings(batch, &company, &names, &org, &submission.signed)?
+            }
+        };
         let profile = self.answering_profile(batch, submission)?;
         let record = Record::of(message, submission.signed.proof(), next_place(live, batch.now));
         let (hash, previous) = Self::link(live, &record);
@@ -214,21 +217,6 @@ impl Engine {
         Ok(judged?)
     }
 
-    /// The newcomer of a DELEGATE: looked up, seated once the record stands.
-    fn newcomer(&self, batch: &Batch<'_>, submission: &Submission, act: &mut Act) -> Step<Option<Seated>> {
-        if submission.signed.message().performative != Performative::Delegate {
-            return Ok(None);
-        }
-        let agent = submission.signed.message().parts.get("delegate").map(|part| part.value.value());
-        let agent: Option<AgentId> = agent.as_ref().and_then(|v| v.as_str()).and_then(|text| text.parse().ok());
-        let Body::Delegate(delegation) = &act.terms.body else { return Ok(None) };
-        let agent = agent.ok_or_else(|| Refusal::invalid("/delegate", "the newcomer's agent id"))?;
-        let participant = delegation.delegate;
-        let cell = self.home_of(batch, &submission.caller.agent.organisation(), &agent)?;
-        act.newcomer = Some(Home { cell: cell.clone(), organisation: agent.organisation() });
-        Ok(Some(Seated { participant, agent, cell }))
-    }
-
     fn boxed(&self, batch: &Batch<'_>, agent: &AgentId, signed: &Signed) -> Step<Boxed> {
         let known = registry::agent(&self.shared, &batch.txn, agent)?;
         let statement = known.as_ref().and_then(|agent| agent.key()).map(|key| key.statement.clone());
@@ -246,11 +234,20 @@ impl Engine {
         names(&self.shared, &batch.txn, session).map_err(Into::into)
     }
 
-    /// What may cross to every other cell of the session, and the ledger entry for each crossing.
+    /// The same with the sender, whose own name an erasure may have taken, and whom it calls.
+    fn names_with(&self, batch: &Batch<'_>, submission: &Submission, newcomer: Option<&Seated>) -> Step<Names> {
+        let message = submission.signed.message();
+        let mut names = self.names(batch, message.session_id)?;
+        names.insert(message.sender, submission.caller.agent.clone());
+        names.extend(newcomer.map(|seat| (seat.participant, seat.agent.clone())));
+        Ok(names)
+    }
+
+    /// What may cross to every other cell of the session.
     fn crossings(
-        &mut self,
-        batch: &mut Batch<'_>,
-        live: &Live,
+        &self,
+        batch: &Batch<'_>,
+        session: &Session,
         names: &Names,
         org: &OrgName,
         signed: &Signed,
@@ -258,7 +255,7 @@ impl Engine {
         let passage = Passage {
             settings: &self.shared.settings,
             facts: &self.facts,
-            session: &live.kept.session,
+            session,
             names,
             from: org,
             sender: Some(signed.message().sender),
@@ -266,7 +263,7 @@ impl Engine {
         };
         let parts: Vec<&String> = signed.message().parts.keys().collect();
         let mut crossings = Vec::new();
-        for cell in live.cells(&self.shared.settings.cell) {
+        for cell in cells_of(session, &self.shared.settings.cell) {
             crossings.push(passage.to(&cell, &parts)?);
         }
         Ok(crossings)
@@ -322,9 +319,13 @@ impl Engine {
         if live.kept.session.state.is_final() || live.kept.session.suspended {
             self.judge(batch, live, &act, batch.now)?;
         }
-        let names = self.names(batch, id)?;
+        let sought = self.newcomer(batch, live, submission, &act)?;
+        let newcomer = delegating::settled(Ok(()), sought)?;
+        let names = self.names_with(batch, submission, newcomer.as_ref())?;
         let org = submission.caller.agent.organisation();
-        let crossings = self.crossings(batch, live, &names, &org, &submission.signed)?;
+        let company = newcomer.as_ref().map(|seat| delegating::company(&live.kept.session, Some(seat)));
+        let session = company.as_ref().unwrap_or(&live.kept.session);
+        let crossings = self.crossings(batch, session, &names, &org, &submission.signed)?;
         self.salt_used(batch, id, submission.salt)?;
         let text = Envelope::of(message).text().len();
         let open: BTreeMap<String, PartFrame> =

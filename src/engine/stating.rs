@@ -4,12 +4,12 @@
 //! (`outgoing`) and when it is taken. A host hands a member's statement on to the other members; nobody else passes on
 //! what is not its own. Source: docs/spec/federation.md sections 2 and 3, docs/spec/details.md section 2.
 
-use super::border;
 use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::live::Live;
 use super::stop::Step;
 use super::tables::{OUTCOMES, What};
+use super::{admitting, border};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::wire::frame::{About, Said};
@@ -65,7 +65,7 @@ impl Engine {
         if let Some(class) = stated.said.class() {
             let names = self.names(batch, session)?;
             let here = (&self.shared.settings, &*self.facts);
-            border::class_from(here, &live.kept.session, &names, peer, class, batch.now)?;
+            admitting::class_from(here, &live.kept.session, &names, peer, class, batch.now)?;
         }
         match stated.said {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,

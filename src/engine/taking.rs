@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::command::PeerSaid;
 use super::core::{Batch, Engine};
+use super::delegating;
 use super::inbound::{Checked, Passed, record_of};
 use super::live::Live;
 use super::placing::{Arriving, head_of};
@@ -80,10 +81,11 @@ impl Engine {
             Passed::Erase(order) => self.take_order(batch, peer, order),
             Passed::Erased { request, certificate } => self.take_certificate(batch, peer, request, certificate),
             Passed::Statement(stated) => self.take_statement(batch, peer, *stated),
-            Passed::Bad { refusal, submission: Some((session, message)) } => {
+            Passed::Bad { refusal, message: Some((session, message)) } => {
+                batch.effects.alarms.push(format!("a frame of peer {peer} was refused: {refusal}"));
                 return self.queue(batch, peer, What::Refused { session, message, refusal });
             }
-            Passed::Bad { refusal, submission: None } => Err(refusal.into()),
+            Passed::Bad { refusal, message: None } => Err(refusal.into()),
         };
         match step {
             Ok(()) => Ok(()),
@@ -128,7 +130,7 @@ impl Engine {
         batch: &mut Batch<'_>,
         peer: &CellId,
         live: &mut Live,
-        submit: Submit,
+        mut submit: Submit,
         envelope: Digest,
         bytes: u64,
     ) -> Step<()> {
@@ -162,16 +164,33 @@ impl Engine {
             PartFrame::Open(part) => Some((name, part)),
             PartFrame::Withheld { .. } | PartFrame::Erased { .. } => None,
         }));
-        act.newcomer = self.newcomer_home(&submit)?;
+        let sought = self.newcomer_of(batch, live, &submit, &act)?;
+        act.newcomer = delegating::home(&sought);
+        let own = self.shared.settings.cell.clone();
+        let relied = submit.crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
+        let before = live.kept.session.participant(submit.sender).and_then(|sender| sender.standing.clone());
         if submit.performative == Performative::Introduce {
+            self.admit_trust(batch, &live.kept.session, &submit.boxed.agent, &mut submit.profile)?;
             let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());
             self.set_standing(live, submit.sender, &submit.boxed.agent, trust, record.timestamp);
         }
-        self.judge(batch, live, &act, record.timestamp)?;
-        live.kept.session.check_hold(&act)?;
+        let judged = self.judge(batch, live, &act, record.timestamp);
+        let judged = judged.and_then(|()| Ok(live.kept.session.check_hold(&act)?));
+        let judged = delegating::settled(judged, sought);
+        let admitted = judged.and_then(|newcomer| {
+            self.admit_submitted(batch, live, &submit, newcomer.as_ref(), &relied).map(|()| newcomer)
+        });
+        let newcomer = match admitted {
+            Ok(newcomer) => newcomer,
+            Err(stop) => {
+                // A refused message leaves nothing, the trust that came with it neither.
+                if let Some(sender) = live.kept.session.participants.iter_mut().find(|p| p.id == submit.sender) {
+                    sender.standing = before;
+                }
+                return Err(stop);
+            }
+        };
         let (hash, previous) = Self::link(live, &record);
-        let own = self.shared.settings.cell.clone();
-        let relied = submit.crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
         self.imported(batch, peer, &record, hash, &submit.boxed.agent.organisation(), &submit.parts, relied, bytes)?;
         self.salt_used(batch, submit.session_id, submit.salt)?;
         let arriving = Arriving {
@@ -184,7 +203,7 @@ impl Engine {
             system: None,
             crossings: submit.crossings.into_iter().filter(|crossing| crossing.cell != own).collect(),
             profile: submit.profile,
-            seats: Vec::new(),
+            seats: newcomer.into_iter().collect(),
         };
         self.apply_and_file(batch, live, &SessionEvent::Act(Box::new(act)), arriving)
     }
@@ -203,23 +222,6 @@ impl Engine {
         }
     }
 
-    fn newcomer_home(&self, submit: &Submit) -> Step<Option<Home>> {
-        let Some(PartFrame::Open(part)) = submit.parts.get("delegate") else { return Ok(None) };
-        let agent: Option<crate::protocol::ids::AgentId> =
-            part.value.value().as_str().and_then(|text| text.parse().ok());
-        let organisation = agent.ok_or_else(|| Refusal::invalid("/delegate", "an agent id"))?.organisation();
-        let own = &self.shared.settings.cell;
-        let cell = if self.facts.orgs.contains_key(&organisation) {
-            Some(own.clone())
-        } else {
-            self.facts.cell_of(&organisation)
-        };
-        let cell = cell.ok_or_else(|| {
-            Refusal::new(Code::ConsentMissing, format!("the host's cell has no consent that names {organisation}"))
-        })?;
-        Ok(Some(Home { cell, organisation }))
-    }
-
     /// Host to member: the record must be the next one and follow from what this cell knows.
     fn take_record(
         &mut self,
@@ -233,7 +235,7 @@ impl Engine {
         let message = placed.record.message_id;
         let taken = match self.take_out(batch, session) {
             Ok(live) => Ok((live, false)),
-            Err(Stop::Refused(_)) => self.meet(&placed).map(|live| (live, true)),
+            Err(Stop::Refused(_)) => self.meet(batch, &placed).map(|live| (live, true)),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         let (mut live, new) = match taken {
@@ -258,7 +260,7 @@ impl Engine {
     }
 
     /// A session this cell does not know yet: it opens with its INVITE.
-    fn meet(&self, placed: &Placed) -> Step<Live> {
+    fn meet(&self, batch: &Batch<'_>, placed: &Placed) -> Step<Live> {
         let unknown = || Refusal::new(Code::NotFound, "no such session in this cell, and this is not its first record");
         let Some(opening) = &placed.opening else { return Err(unknown().into()) };
         if placed.record.sequence != 1 {
@@ -266,23 +268,18 @@ impl Engine {
         }
         let own = &self.shared.settings.cell;
         for seat in placed.seats.iter().filter(|seat| seat.cell == *own) {
-            let here = self.shared.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !here.values().any(|agent| *agent == seat.agent) {
-                return Err(Refusal::new(Code::NotFound, "an invited agent is not registered in its cell").into());
-            }
+            self.registered(batch, &seat.agent, "/invitees")?;
         }
         let record = &placed.record;
-        let (host, now) = (&record.host, record.timestamp);
+        let host = &record.host;
         let sender = record.sender.participant();
-        let mut participants = Vec::new();
-        for seat in &placed.seats {
-            let trust = placed.profile.as_ref().filter(|_| Some(seat.participant) == sender);
-            let trust = trust.and_then(|profile| profile.trust.as_deref());
-            let inviter = Some(seat.participant) == sender;
-            let standing = inviter.then(|| trust::standing(&self.shared, &seat.cell, &seat.agent, trust, now));
-            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
-            participants.push(Participating { id: seat.participant, home, standing });
-        }
+        // Whose score is enough is the host's to say (docs/spec/details.md section 3 "minTrustScore").
+        let participants = placed.seats.iter().map(|seat| Participating {
+            id: seat.participant,
+            home: Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() },
+            standing: None,
+        });
+        let participants = participants.collect();
         let hash = chain::hash(&record.canonical(), None);
         let opening = Opening {
             id: record.session_id,
@@ -298,7 +295,7 @@ impl Engine {
         };
         let act = Act::of_record(record, sender.ok_or_else(unknown)?)?;
         let session = Session::invite(&act, opening)?;
-        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: now, due: None };
+        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: record.timestamp, due: None };
         Ok(Live::new(kept))
     }
 
@@ -307,7 +304,7 @@ impl Engine {
         batch: &mut Batch<'_>,
         peer: &CellId,
         live: &mut Live,
-        placed: Placed,
+        mut placed: Placed,
         envelope: Digest,
         bytes: u64,
         new: bool,
@@ -343,6 +340,12 @@ impl Engine {
         }
         let relied = placed.relied.clone();
         let organisation = placed.boxed.as_ref().map(|boxed| boxed.agent.organisation());
+        if let Some(why) = self.forged(batch, live, &placed, envelope)? {
+            return self.freeze(batch, live, why);
+        }
+        self.admit_record(batch, live, &mut placed)?;
+        let record = &placed.record;
+        self.answered_with(live, &placed, record.timestamp);
         let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
         let changes = match derived {
             Ok(changes) => changes,
@@ -390,7 +393,6 @@ impl Engine {
                     .seats
                     .first()
                     .map(|seat| Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() });
-                self.answered_with(live, placed, record.timestamp);
                 self.judge(batch, live, act, record.timestamp)?;
             }
         }
@@ -486,6 +488,7 @@ impl Engine {
             return Ok(());
         }
         let mut live = self.take_out(batch, session)?;
+        // A delegate who cannot be reached is dropped in time; only an INVITE fails by a refusal.
         let awaited = awaits(&live.kept.session, message) && live.cells(&self.shared.settings.cell).contains(peer);
         let step = if awaited {
             self.place_system(batch, &mut live, &SystemEvent::InvitationExpired(Expiry::Refused(refusal.code)))
@@ -525,13 +528,9 @@ impl Engine {
     }
 }
 
-/// Whether the session waits for an answer to this INVITE or DELEGATE.
+/// Whether the session waits for answers to this INVITE.
 fn awaits(session: &Session, message: MessageId) -> bool {
-    let invited = session.state == State::Invited && session.invite_message() == message;
-    let called = |p: &crate::protocol::session::Participant| {
-        !p.joined && !p.dropped && p.calling.as_ref().is_some_and(|calling| calling.message == message)
-    };
-    invited || session.participants.iter().any(called)
+    session.state == State::Invited && session.invite_message() == message
 }
 
 /// The keys of both sets, the newer set's first.

@@ -28,8 +28,16 @@ pub fn for_agent<R: Rows>(
 ) -> Reading<Value> {
     let view = View { shared, rows };
     let you = view.seat(caller, session)?;
-    let export = Export { view, holder: caller.agent.organisation(), session, now };
+    let first = view.reads_from(caller, session)?;
+    let export = Export { view, holder: caller.agent.organisation(), session, first, now };
     export.build(Some(you)).map_err(|fault| unavailable(&fault))?.ok_or_else(no_session)
+}
+
+impl<R: Rows> View<'_, R> {
+    /// The transcript as one participant may have it.
+    pub fn transcript(&self, caller: &Caller, session: SessionId, now: Timestamp) -> Reading<Value> {
+        for_agent(self.shared, self.rows, caller, session, now)
+    }
 }
 
 /// The transcript as an operator exports it: with what the first organisation of this cell in the session holds.
@@ -44,7 +52,7 @@ pub fn for_operator<R: Rows>(
     let Some(kept) = view.kept(session)? else { return Ok(Err(unknown())) };
     let own = super::border::orgs_in(&kept.session, &shared.settings.cell);
     let Some(holder) = own.first().cloned() else { return Ok(Err(unknown())) };
-    let export = Export { view, holder, session, now };
+    let export = Export { view, holder, session, first: 1, now };
     Ok(export.build(None)?.ok_or_else(unknown))
 }
 
@@ -52,6 +60,8 @@ struct Export<'a, R: Rows> {
     view: View<'a, R>,
     holder: OrgName,
     session: SessionId,
+    /// The first record that may be shown.
+    first: u64,
     now: Timestamp,
 }
 
@@ -67,6 +77,9 @@ impl<R: Rows> Export<'_, R> {
             records.push(self.view.record(row, &self.holder)?);
             receipts.push(json!(row.receipt));
             self.key(row, &mut keys)?;
+        }
+        if let Some((_, before)) = self.view.logged(self.session, self.first.saturating_sub(1))? {
+            receipts.push(json!(before.receipt));
         }
         let (theirs, last) = self.others(kept.session.head.sequence)?;
         receipts.extend(theirs);
@@ -106,7 +119,7 @@ impl<R: Rows> Export<'_, R> {
 
     fn rows(&self, head: u64) -> Result<Vec<Logged>, Fault> {
         let mut rows = Vec::new();
-        let mut after = 0;
+        let mut after = self.first.saturating_sub(1);
         while after < head {
             let page = self.view.logged_after(self.session, after, STEP)?;
             after = page.last().map_or(head, |row| row.record.sequence);
@@ -140,6 +153,10 @@ impl<R: Rows> Export<'_, R> {
         let mut all = Vec::new();
         let mut last = BTreeMap::new();
         for ((_, sequence, cell), receipt) in rows {
+            // A newcomer's chain begins on the record before its first: what cells said of that goes with it.
+            if sequence.saturating_add(1) < self.first {
+                continue;
+            }
             all.push(json!(receipt));
             if sequence == head {
                 last.insert(cell, receipt);

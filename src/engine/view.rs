@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::placing::CALLED;
 use super::request::{Caller, Channel, Position, StreamItem, StreamPage};
 use super::scopes;
 use super::shared::Shared;
@@ -230,7 +231,7 @@ impl<R: Rows> View<'_, R> {
 
     /// Records after `after` (S5).
     pub fn messages(&self, caller: &Caller, session: SessionId, after: u64, limit: usize) -> Reading<Value> {
-        self.seat(caller, session)?;
+        let after = after.max(self.reads_from(caller, session)?.saturating_sub(1));
         let holder = caller.agent.organisation();
         let read = || -> Result<Option<Value>, Fault> {
             let Some(kept) = self.kept(session)? else { return Ok(None) };
@@ -295,7 +296,9 @@ impl<R: Rows> View<'_, R> {
 
     /// What follows `from` on a session's stream.
     pub fn stream(&self, caller: &Caller, session: SessionId, from: Position, limit: usize) -> Reading<StreamPage> {
-        self.seat(caller, session)?;
+        let first = self.reads_from(caller, session)?;
+        let unread = Position { sequence: first.saturating_sub(1), events: usize::MAX };
+        let from = if from.sequence < first { unread } else { from };
         let holder = caller.agent.organisation();
         self.stream_page(&holder, session, from, limit).map_err(|fault| unavailable(&fault))?.ok_or_else(no_session)
     }
@@ -376,11 +379,13 @@ impl<R: Rows> View<'_, R> {
     }
 
     /// An invitation as its invitee reads it: who invites whom is filled in then, so that an erasure reaches it. The
-    /// inviter has none (docs/spec/details.md S7).
+    /// inviter has none, and of a DELEGATE's the newcomer alone has one (docs/spec/details.md S7).
     fn invited(&self, caller: &Caller, invite: &Record, mut item: StreamItem) -> Result<Option<StreamItem>, Fault> {
         let seat = self.rows.get(&SEATED, &(self.shared.agent_tag(&caller.agent), item.session_id))?;
         let you = seat.map(|(participant, _)| participant);
-        if you.is_some_and(|you| invite.sender == Sender::Participant(you)) {
+        let called = item.body.as_object_mut().and_then(|body| body.remove(CALLED));
+        let other = called.is_some_and(|called| called != json!(you));
+        if other || you.is_some_and(|you| invite.sender == Sender::Participant(you)) {
             return Ok(None);
         }
         let shown = item.body.get("session").cloned().unwrap_or_default();
@@ -390,6 +395,13 @@ impl<R: Rows> View<'_, R> {
             body.insert("session".into(), Value::Object(std::mem::take(shown)));
         }
         Ok(Some(item))
+    }
+
+    /// The first record that the caller may read: a delegate without history begins with its DELEGATE.
+    pub fn reads_from(&self, caller: &Caller, session: SessionId) -> Reading<u64> {
+        let you = self.seat(caller, session)?;
+        let kept = self.kept(session).map_err(|fault| unavailable(&fault))?;
+        Ok(kept.and_then(|kept| kept.session.participant(you).map(|p| p.reads_from)).unwrap_or(1))
     }
 }
 

@@ -13,7 +13,7 @@ use asp_cell::engine::outgoing::{self, Ready};
 use asp_cell::engine::request::Caller;
 use asp_cell::engine::tables::Kept;
 use asp_cell::engine::view::View;
-use asp_cell::protocol::ids::{AgentId, ConsentId, MessageId, OrgName, ParticipantId, SessionId};
+use asp_cell::protocol::ids::{AgentId, ConsentId, OrgName, ParticipantId, SessionId};
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::message::Message;
 use asp_cell::protocol::part::{DELEGATE, Salt};
@@ -43,7 +43,8 @@ impl Net {
         let ids: Vec<String> = (0..cells).map(|n| format!("cell-{n}")).collect();
         let now = 1_773_392_400_000;
         let made = (0..cells).map(|n| {
-            let others: Vec<(&str, &str)> = ids.iter().filter(|id| **id != ids[n]).map(|id| (id.as_str(), "UK")).collect();
+            let others: Vec<(&str, &str)> =
+                ids.iter().filter(|id| **id != ids[n]).map(|id| (id.as_str(), "UK")).collect();
             Cell::new(&ids[n], "UK", &others, 7 + n as u64, Timestamp(now))
         });
         let mut net = Self {
@@ -127,7 +128,9 @@ impl Net {
         let (home, key) = (self.homes[&id.organisation()], self.enrolment[&id.organisation()].clone());
         let agent = Agent::new(id.as_str(), home, public_url(&self.cells[home].id), &mut self.luck);
         let registration = agent.registration(&key, Timestamp(self.now), &mut self.luck);
-        let Outcome::Registered(done) = self.commit(home, Command::Register(Box::new(registration))).0 else { panic!() };
+        let Outcome::Registered(done) = self.commit(home, Command::Register(Box::new(registration))).0 else {
+            panic!()
+        };
         done.unwrap();
         agent
     }
@@ -183,7 +186,8 @@ impl Net {
         let Some(receiver) = self.cells[b].shared() else { return };
         let (from, stream) = (self.cells[a].id.clone(), self.cells[a].shared().unwrap().stream);
         let now = Timestamp(self.now);
-        let checked = frames.iter().map(|(number, bytes)| (*number, Checked::of(&receiver, &from, bytes, now))).collect();
+        let checked =
+            frames.iter().map(|(number, bytes)| (*number, Checked::of(&receiver, &from, bytes, now))).collect();
         self.commit(b, Command::Inbound(from, stream, checked));
         self.sent.insert((a, b), last);
         let peer = self.cells[b].id.clone();
@@ -205,7 +209,7 @@ impl Net {
     pub fn rest(&mut self) {
         for _ in 0..1_000 {
             let pairs = self.pairs();
-            if !pairs.into_iter().map(|(a, b)| self.carry(a, b)).fold(false, |any, one| any || one) {
+            if pairs.into_iter().filter(|(a, b)| self.carry(*a, *b)).count() == 0 {
                 return;
             }
         }
@@ -306,11 +310,5 @@ impl Net {
     pub fn feed(&self, agent: &Agent) -> Vec<Value> {
         let items = self.read(agent.home, |view| view.feed(&Self::caller(agent), 0, 500)).unwrap();
         items.into_iter().map(|item| item.body).collect()
-    }
-
-    /// The outcome of a message as its sender's stream tells it.
-    pub fn told(&self, agent: &Agent, message: MessageId) -> Option<Value> {
-        let about = |body: &Value| body["type"] == "delivery" && body["messageId"] == json!(message);
-        self.feed(agent).into_iter().find(about)
     }
 }

@@ -295,9 +295,8 @@ impl Negotiation {
     /// Whether an agreed version is in force, suspended, or still to come.
     #[must_use]
     pub fn stands(&self, at: Timestamp) -> bool {
-        self.agreed().any(|consent| {
-            matches!(self.status(consent, at), Status::Accepted | Status::Active | Status::Suspended)
-        })
+        self.agreed()
+            .any(|consent| matches!(self.status(consent, at), Status::Accepted | Status::Active | Status::Suspended))
     }
 
     /// The version that counts at `at`: the newest agreed one whose time has come. It may be over or revoked.

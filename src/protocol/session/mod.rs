@@ -176,6 +176,13 @@ impl Session {
         self.invite
     }
 
+    /// Whom this DELEGATE called.
+    #[must_use]
+    pub fn called_by(&self, message: MessageId) -> Option<ParticipantId> {
+        let called = |p: &&Participant| p.calling.as_ref().is_some_and(|calling| calling.message == message);
+        self.participants.iter().find(called).map(|participant| participant.id)
+    }
+
     /// For whom somebody acts: itself, or whoever's place it took.
     #[must_use]
     pub fn principal(&self, id: ParticipantId) -> ParticipantId {

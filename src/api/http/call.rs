@@ -23,6 +23,12 @@ use crate::protocol::ids::SessionId;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::wire::{json, msgpack};
 
+/// Runs what reads the store on a thread that may block: a page is up to 500 records, each with parts to be opened.
+pub async fn reading<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Refusal::new(Code::Unspecified, "a read did not end"))
+}
+
 /// What all requests share.
 pub struct Shell {
     /// The engine.

@@ -8,7 +8,7 @@ use axum::http::header::LOCATION;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::call::Call;
+use super::call::{Call, reading};
 use super::letter::{Letters, Writing};
 use super::media::Choice;
 use super::proof;
@@ -151,11 +151,12 @@ pub async fn read(call: Call) -> Outcome {
     let page = Page { caller, session, after, limit };
     Ok(Reply::document(match wait {
         Some(wait) => page.await_first(&call, wait).await?,
-        None => page.read(&call)?,
+        None => page.read(&call).await?,
     }))
 }
 
 /// What a reader asked for.
+#[derive(Clone)]
 struct Page {
     caller: Caller,
     session: SessionId,
@@ -164,8 +165,9 @@ struct Page {
 }
 
 impl Page {
-    fn read(&self, call: &Call) -> Result<Value, Refusal> {
-        call.handle().messages(&self.caller, self.session, self.after, self.limit)
+    async fn read(&self, call: &Call) -> Result<Value, Refusal> {
+        let (handle, page) = (call.handle().clone(), self.clone());
+        reading(move || handle.messages(&page.caller, page.session, page.after, page.limit)).await?
     }
 
     /// Waits until there is a record to answer with, the time is over, or the cell drains.
@@ -174,7 +176,7 @@ impl Page {
         let mut added = call.handle().watch_session(self.session);
         loop {
             added.borrow_and_update();
-            let page = self.read(call)?;
+            let page = self.read(call).await?;
             let empty = page.get("messages").and_then(Value::as_array).is_none_or(Vec::is_empty);
             let waited = async {
                 tokio::select! {

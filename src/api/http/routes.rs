@@ -17,7 +17,7 @@ use axum::routing::{MethodFilter, on};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
-use super::call::{Call, Shell};
+use super::call::{Call, Shell, reading};
 use super::media::{Accept, Choice, Offer};
 use super::nonce::Nonces;
 use super::rate::Rate;
@@ -49,6 +49,11 @@ fn done(outcome: Outcome) -> BoxFuture<'static, Outcome> {
     ready(outcome).boxed()
 }
 
+/// A read of the store, off the threads that serve connections.
+fn read(call: Call, run: fn(&Call) -> Outcome) -> BoxFuture<'static, Outcome> {
+    async move { reading(move || run(&call)).await? }.boxed()
+}
+
 const ROUTES: &[Route] = &[
     get("/healthz", Offer::Fixed, |_| done(Ok(open::healthz()))),
     get("/readyz", Offer::Fixed, |call| done(Ok(open::readyz(&call)))),
@@ -59,11 +64,11 @@ const ROUTES: &[Route] = &[
     get("/.well-known/jwks.json", Offer::Document, |call| done(Ok(open::jwks(&call)))),
     post("/v1/asp/registry", |call| registry::register(call).boxed()),
     get("/v1/asp/registry", Offer::Document, |call| registry::search(call).boxed()),
-    get("/v1/asp/registry/{agentId}", Offer::Document, |call| done(registry::profile(&call))),
+    get("/v1/asp/registry/{agentId}", Offer::Document, |call| read(call, registry::profile)),
     post("/v1/asp/sessions", |call| messages::invite(call).boxed()),
-    get("/v1/asp/sessions", Offer::Document, |call| done(sessions::list(&call))),
-    get("/v1/asp/sessions/{id}", Offer::Document, |call| done(sessions::show(&call))),
-    get("/v1/asp/sessions/{id}/transcript", Offer::Document, |call| sessions::transcript(call).boxed()),
+    get("/v1/asp/sessions", Offer::Document, |call| read(call, sessions::list)),
+    get("/v1/asp/sessions/{id}", Offer::Document, |call| read(call, sessions::show)),
+    get("/v1/asp/sessions/{id}/transcript", Offer::Document, |call| read(call, sessions::transcript)),
     post("/v1/asp/sessions/{id}/answer", |call| messages::answer(call).boxed()),
     post("/v1/asp/sessions/{id}/messages", |call| messages::send(call).boxed()),
     get("/v1/asp/sessions/{id}/messages", Offer::DocumentOrEvents, |call| messages::read(call).boxed()),

@@ -1,7 +1,7 @@
 //! The listener: HTTP/1.1 and HTTP/2 (prior knowledge, or ALPN under TLS) on one port, and a drain with an end.
 //!
 //! axum-server and not `axum::serve`, because it bounds the drain, the TLS handshake and the first request, and lets
-//! HTTP/2 be limited. Source: docs/spec/details.md section 11, dependencies page section 4.10.
+//! HTTP/2 be limited. Source: docs/spec/details.md section 11.
 
 use std::io;
 use std::net::TcpListener;

@@ -5,7 +5,7 @@
 use super::call::Call;
 use super::proof;
 use super::reply::{Outcome, Reply};
-use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::refusal::Refusal;
 
 const STATES: [&str; 8] =
     ["INVITED", "INTRODUCED", "CONVERSING", "AGREEING", "EXECUTING", "ESCALATED", "CLOSED", "FAILED"];
@@ -31,13 +31,9 @@ pub fn show(call: &Call) -> Outcome {
 }
 
 /// `GET /v1/asp/sessions/{id}/transcript`
-pub async fn transcript(call: Call) -> Outcome {
+pub fn transcript(call: &Call) -> Outcome {
     call.query(&[])?;
     call.no_authorization()?;
-    let (caller, session) = proof::participant(&call)?;
-    // Opens every part of the session: not on a thread that serves others.
-    let handle = call.handle().clone();
-    let transcript = tokio::task::spawn_blocking(move || handle.transcript(&caller, session)).await;
-    let failed = |_| Refusal::new(Code::Unspecified, "exporting failed");
-    Ok(Reply::document(transcript.map_err(failed)??))
+    let (caller, session) = proof::participant(call)?;
+    Ok(Reply::document(call.handle().transcript(&caller, session)?))
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::call::{Call, Shell};
+use super::call::{Call, Shell, reading};
 use super::proof;
 use super::query::{Query, whole};
 use super::reply::{Outcome, Reply};
@@ -135,9 +135,7 @@ impl Reading {
             self.mark_seen();
             // A rotated key ends the stream.
             self.shell.handle.caller(self.caller.thumbprint).ok()?;
-            if self.read().ok()? || self.ended {
-                // A reader far behind, or of few channels, must not hold the thread for page after page.
-                tokio::task::yield_now().await;
+            if self.read().await.ok()? || self.ended {
                 continue;
             }
             self.wait().await?;
@@ -152,17 +150,19 @@ impl Reading {
     }
 
     /// Reads a page; whether it held anything (also if all of it was filtered out).
-    fn read(&mut self) -> Result<bool, Refusal> {
-        let handle = &self.shell.handle;
+    async fn read(&mut self) -> Result<bool, Refusal> {
+        let (handle, caller) = (self.shell.handle.clone(), self.caller.clone());
         let items = match &mut self.source {
             Source::Session { session, at } => {
-                let page = handle.stream(&self.caller, *session, *at, PAGE)?;
+                let (session, from) = (*session, *at);
+                let page = reading(move || handle.stream(&caller, session, from, PAGE)).await??;
                 *at = page.next;
                 self.ended = page.ended;
                 page.items
             }
             Source::Agent { cursor } => {
-                let items = handle.feed(&self.caller, *cursor, PAGE)?;
+                let from = *cursor;
+                let items = reading(move || handle.feed(&caller, from, PAGE)).await??;
                 *cursor = items.last().map_or(*cursor, |item| item.cursor);
                 items
             }

@@ -178,6 +178,20 @@ async fn metrics_are_public_only_on_request() {
     assert_eq!((shown.status, shown.body.as_slice()), (200, &b"asp_up 1\n"[..]));
 }
 
+/// docs/spec/details.md section 3: `unspecified` is the cell's own fault. Its words stay in the log.
+#[tokio::test]
+async fn a_handler_that_panics_is_a_500_and_the_cell_goes_on() {
+    let settings = Settings { metrics: Some(std::sync::Arc::new(|| panic!("a secret"))), ..Settings::default() };
+    let cell = Cell::with(settings).await;
+    for _ in 0..2 {
+        let answer = cell.send("GET", "/metrics", &[], "").await;
+        assert_eq!(answer.problem(), (500, "unspecified".to_owned(), String::new()));
+        assert!(answer.json()["traceId"].is_string());
+        assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
+    }
+    assert_eq!(cell.send("GET", "/readyz", &[], "").await.status, 200);
+}
+
 #[tokio::test]
 async fn health_is_open_and_readiness_names_what_fails() {
     let settings = Settings::default();

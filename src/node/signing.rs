@@ -6,6 +6,7 @@
 //! Source: docs/spec/federation.md section 1, docs/spec/details.md S2.
 
 use std::fs;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
@@ -133,17 +134,32 @@ fn read_certificate(file: &Path) -> Result<CertificateDer<'static>, SigningError
         .map_err(|error| SigningError::Pem { path: file.to_owned(), why: error.to_string() })
 }
 
+/// The key set in `file`, if there is one. What cannot be read is not written over: it holds the only copy of the
+/// certificates of earlier keys.
+fn remembered(file: &Path) -> Result<Option<Value>, SigningError> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Unusable::io(file, &error).into()),
+    };
+    let unreadable = |_| Unusable::NotOurs { path: file.to_owned(), expected: "the cell's JWK set, as JSON" };
+    Ok(Some(serde_json::from_slice(&bytes).map_err(unreadable)?))
+}
+
 /// The cell's keys with `jwk` first and those before it after; kept in `file`, which holds nothing secret.
 fn remember(file: &Path, jwk: &Value) -> Result<Value, SigningError> {
-    let known = fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let known = remembered(file)?;
     let before = known.as_ref().and_then(|known| known.get("keys")).and_then(Value::as_array);
     let kid = |jwk: &Value| jwk.get("kid").cloned();
     let older = before.into_iter().flatten().filter(|old| kid(old) != kid(jwk)).cloned();
     let jwks = json!({"keys": std::iter::once(jwk.clone()).chain(older).collect::<Vec<_>>()});
     if known.as_ref() != Some(&jwks) {
         let staged = file.with_extension("json.new");
-        let written = fs::write(&staged, jwks.to_string()).and_then(|()| fs::rename(&staged, file));
-        written.map_err(|error| Unusable::io(file, &error))?;
+        let synced = fs::File::create(&staged).and_then(|mut new| {
+            new.write_all(jwks.to_string().as_bytes())?;
+            new.sync_all()
+        });
+        synced.and_then(|()| fs::rename(&staged, file)).map_err(|error| Unusable::io(file, &error))?;
         private::sync_parent(file)?;
     }
     Ok(jwks)
@@ -206,6 +222,17 @@ mod tests {
         let certified = load(&settings).unwrap();
         assert_eq!(certified.key.thumbprint(), alone.key.thumbprint());
         authorities.verify_jwk_in_its_time(&keys(&certified)[0]).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_memory_of_keys_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        load(&settings).unwrap();
+        let file = settings.keys.join("jwks.json");
+        fs::write(&file, "{").unwrap();
+        assert!(matches!(load(&settings), Err(SigningError::File(Unusable::NotOurs { .. }))));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{");
     }
 
     #[test]

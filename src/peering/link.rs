@@ -342,6 +342,54 @@ mod tests {
         assert_eq!((window.room(), window.frames.len()), (WINDOW, 0));
     }
 
+    /// An outbox with nothing in it.
+    struct Silent;
+
+    impl Exchange for Silent {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+        async fn hello(&self, _: &CellId) -> crate::wire::link::Hello {
+            std::future::pending().await
+        }
+        async fn up(&self, _: &CellId, _: &crate::wire::link::Hello) -> Result<(), crate::protocol::refusal::Refusal> {
+            Ok(())
+        }
+        fn down(&self, _: &CellId) {}
+        async fn outbound(&self, _: &CellId, _: u64, _: usize) -> Vec<crate::peering::Outgoing> {
+            Vec::new()
+        }
+        async fn inbound(&self, _: &CellId, _: Vec<(u64, Vec<u8>)>) -> Result<u64, crate::protocol::refusal::Refusal> {
+            Ok(0)
+        }
+        fn acked(&self, _: &CellId, _: u64) {}
+        async fn woken(&self, _: &CellId) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_frames_nobody_acknowledges_ends() {
+        let (peer, sent) = ("us-east-1".parse().unwrap(), AtomicU64::new(2));
+        let (acked, acknowledged) = watch::channel(0);
+        let (_applied, to_acknowledge) = watch::channel(0);
+        let mut outward = Outward { peer: &peer, exchange: &Silent, sent: &sent, acknowledged, to_acknowledge };
+        let mut window = Window::new(0);
+        let brief = std::time::Duration::from_millis(50);
+        let almost = Instant::now().checked_sub(STALL).unwrap() + brief;
+        window.progress = almost;
+        assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "nothing is on the way");
+        window.push(1, 100);
+        window.push(2, 100);
+        window.progress = almost;
+        acked.send_replace(1);
+        assert_eq!(outward.wait(&mut window).await, None, "an acknowledgement is news");
+        window.acknowledge(1);
+        assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "and starts the time anew");
+        window.progress = almost;
+        assert_eq!(outward.wait(&mut window).await, Some(stalled()));
+    }
+
     #[test]
     fn an_idle_outbox_is_asked_again_only_for_more_room_or_when_woken() {
         let mut window = Window::new(0);

@@ -1,9 +1,11 @@
-//! Operators in: the gRPC `CellService` of `proto/asp/v1`, and `/metrics`, `/healthz`, `/readyz` beside it.
+//! Operators in: the gRPC `CellService` of `proto/asp/v1`; beside it, without a token, gRPC health and reflection, and
+//! `/metrics`, `/healthz`, `/readyz`.
 //!
 //! One listener of its own, on loopback, so that nothing here is ever a step away from agents. The command line is a
 //! client of this service and of nothing else. Must not know how a verb is carried out: [`Operator`] does that.
 //! Source: docs/spec/api.md sections 2 and 3.
 
+mod health;
 mod intake;
 mod plain;
 mod service;
@@ -33,6 +35,8 @@ use crate::protocol::refusal::Refusal;
 )]
 pub mod contract {
     tonic::include_proto!("asp.v1");
+    /// The contract itself, for reflection.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("asp.v1");
 }
 
 /// Whoever carries out operators' verbs: the engine, and around it what a verb sets in motion outside it.
@@ -50,5 +54,6 @@ pub fn router<O: Operator>(
     vital: impl Vital,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> Router {
-    plain::routes(vital, metrics).route_service("/asp.v1.CellService/{*rpc}", Service::guarded(operator, token))
+    let routes = plain::routes(vital.clone(), metrics);
+    health::with(routes, vital).route_service("/asp.v1.CellService/{*rpc}", Service::guarded(operator, token))
 }

@@ -14,14 +14,19 @@ pub trait Vital: Clone + Send + Sync + 'static {
 
 pub(super) fn routes(vital: impl Vital, metrics: impl Fn() -> String + Clone + Send + Sync + 'static) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { axum::Json(json!({"healthy": true})) }))
+        .route("/healthz", get(|| async { axum::Json(json!({"status": "ok"})) }))
         .route("/readyz", get(move || async move { ready(vital.checks()) }))
         .route("/metrics", get(move || async move { prometheus(metrics()) }))
 }
 
+/// Whether no check has anything to say.
+pub(super) fn is_ready(checks: &[(&'static str, String)]) -> bool {
+    checks.iter().all(|(_, state)| state == "ok")
+}
+
 /// docs/spec/details.md S23: 503 as soon as one check is not `ok`.
 fn ready(checks: Vec<(&'static str, String)>) -> Response {
-    let ready = checks.iter().all(|(_, state)| state == "ok");
+    let ready = is_ready(&checks);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let checks: Map<String, Value> = checks.into_iter().map(|(name, state)| (name.to_owned(), state.into())).collect();
     (status, axum::Json(json!({"ready": ready, "checks": checks}))).into_response()

@@ -8,8 +8,9 @@ mod deal;
 use asp_cell::engine::Operation;
 use asp_cell::protocol::ids::{CommitmentId, SessionId};
 use asp_cell::protocol::performative::Performative as P;
-use asp_cell::testkit::{Agent, Draft, Failure, Federation, Topology};
-use deal::{in_days, say};
+use asp_cell::protocol::transcript::{Pins, Verdict, verify_bytes};
+use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Topology};
+use deal::{SOON, in_days, say};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -163,4 +164,137 @@ async fn operators_put_money_in_and_take_it_out_in_good_amounts() -> Result<(), 
     cell.operate(transfer(true, "7", "JPY")).await?;
     assert_eq!(balance(&net, "eu-west-1", "org:acme.example:available:JPY").await?, "7");
     Ok(())
+}
+
+async fn two_cells(buyers: &str) -> Result<Federation, Failure> {
+    let sellers = if buyers == "eu-west-1" { "us-east-1" } else { "eu-west-1" };
+    Topology::new()
+        .cell("eu-west-1", "eu-west-1", "EEA")
+        .cell("us-east-1", "us-east-1", "US")
+        .org("acme.example", buyers)
+        .org("beta.example", sellers)
+        .funds("acme.example", "5000.00", "USD")
+        .agent(BUYER)
+        .agent(SELLER)
+        .consent(ConsentSpec::between("acme.example", "beta.example"))
+        .start()
+        .await
+}
+
+/// Waits until an account has this balance: money crosses after the record that moved it.
+async fn comes_to(net: &Federation, cell: &str, account: &str, amount: &str) -> Result<(), Failure> {
+    let end = tokio::time::Instant::now() + SOON;
+    loop {
+        let is = balance(net, cell, account).await?;
+        if is == amount {
+            return Ok(());
+        }
+        assert!(tokio::time::Instant::now() < end, "{account} in {cell} is {is}, not {amount}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Delivered, accepted, and credited in the seller's cell; each cell owes the other what it should.
+async fn pays_across(net: &Federation, cells: (&str, &str), inviter_buys: bool) -> Result<(), Failure> {
+    let (buyers, sellers) = cells;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let (session, offer, delivery) = if inviter_buys {
+        promised(&buyer, &seller, "1800.00").await?
+    } else {
+        invited_by_seller(&buyer, &seller, "1800.00").await?
+    };
+    let (pay, payment) = payment(&seller, session, &offer, "1800.00", delivery).await?;
+    say(&buyer, &[&seller], session, &pay).await?;
+    let escrow = format!("org:acme.example:escrow:{payment}:USD");
+    comes_to(net, buyers, &escrow, "1800.00").await?;
+    for agent in [&buyer, &seller] {
+        let shown = agent.session(session).await?["commitments"][1].clone();
+        assert_eq!((&shown["status"], &shown["escrow"]["state"]), (&json!("escrowed"), &json!("held")));
+        assert_eq!(shown["escrow"]["cell"], buyers);
+    }
+    let shipped = Draft::new(P::Fulfill).terms(json!({"commitmentId": delivery}));
+    say(&seller, &[&buyer], session, &shipped).await?;
+    say(&buyer, &[&seller], session, &Draft::new(P::Accept).about(shipped.id())).await?;
+    comes_to(net, buyers, &format!("org:acme.example:clearing:{sellers}:USD"), "1800.00").await?;
+    comes_to(net, buyers, &escrow, "-").await?;
+    comes_to(net, sellers, "org:beta.example:available:USD", "1800.00").await?;
+    comes_to(net, sellers, &format!("org:beta.example:clearing:{buyers}:USD"), "-1800.00").await?;
+    for agent in [&buyer, &seller] {
+        let transcript = agent.transcript(session).await?;
+        let report = verify_bytes(transcript.to_string().as_bytes(), &Pins::default());
+        assert_eq!(report.verdict(), Verdict::Verified, "{}", report.to_json());
+        let warnings = report.to_json()["warnings"].to_string();
+        assert!(!warnings.contains("hold") && !warnings.contains("breaks a rule"), "{warnings}");
+    }
+    Ok(())
+}
+
+/// The same beginning in a session of the seller's cell.
+async fn invited_by_seller(
+    buyer: &Agent,
+    seller: &Agent,
+    amount: &str,
+) -> Result<(SessionId, Draft, CommitmentId), Failure> {
+    let session = deal::open(seller, &[buyer]).await?;
+    let offer = Draft::new(P::Propose).terms(json!({"amount": amount, "currency": "USD"}));
+    say(seller, &[buyer], session, &offer).await?;
+    say(buyer, &[seller], session, &Draft::new(P::Accept).about(offer.id())).await?;
+    let delivery = CommitmentId(Uuid::now_v7());
+    let terms = json!({"commitmentId": delivery, "kind": "delivery", "beneficiary": buyer.seat(session).await?,
+        "deadline": in_days(3)});
+    say(seller, &[buyer], session, &Draft::new(P::Commit).about(offer.id()).terms(terms)).await?;
+    Ok((session, offer, delivery))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_money_crosses_once() -> Result<(), Failure> {
+    let net = two_cells("eu-west-1").await?;
+    pays_across(&net, ("eu-west-1", "us-east-1"), true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_money_is_locked_before_its_host_places_the_message() -> Result<(), Failure> {
+    let net = two_cells("us-east-1").await?;
+    pays_across(&net, ("us-east-1", "eu-west-1"), false).await?;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let (session, offer, delivery) = invited_by_seller(&buyer, &seller, "3200.00").await?;
+    let (short, _) = payment(&seller, session, &offer, "3200.01", delivery).await?;
+    let refused = buyer.send(session, &short).await.expect_err("a cent is missing");
+    assert_eq!(refused.code(), "escrow_unfunded");
+    let unknown = CommitmentId(Uuid::now_v7());
+    let (wrong, _) = payment(&seller, session, &offer, "3200.00", unknown).await?;
+    let refused = buyer.send(session, &wrong).await.expect_err("the host knows no such commitment");
+    assert_eq!(refused.code(), "validation_failed");
+    comes_to(&net, "us-east-1", "org:acme.example:available:USD", "3200.00").await?;
+    let (pay, payment) = payment(&seller, session, &offer, "3200.00", delivery).await?;
+    say(&buyer, &[&seller], session, &pay).await?;
+    comes_to(&net, "us-east-1", &format!("org:acme.example:escrow:{payment}:USD"), "3200.00").await
+}
+
+// Two parties at level 0: what is not said counts as yes, and no is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_probation_payments_are_escrowed() -> Result<(), Failure> {
+    let net = two_cells("us-east-1").await?;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let (session, offer, delivery) = invited_by_seller(&buyer, &seller, "10.00").await?;
+    let (pay, _) = payment(&seller, session, &offer, "10.00", delivery).await?;
+    let with = |escrow: Option<bool>, depends: bool| {
+        let mut terms = pay.body()["terms"].clone();
+        let members = terms.as_object_mut().unwrap();
+        members.insert("commitmentId".into(), json!(Uuid::now_v7()));
+        members.remove("escrow");
+        if let Some(escrow) = escrow {
+            members.insert("escrow".into(), json!(escrow));
+        }
+        if !depends {
+            members.remove("dependsOn");
+        }
+        Draft::new(P::Commit).about(offer.id()).terms(terms)
+    };
+    let refused = buyer.send(session, &with(Some(false), true)).await.expect_err("no");
+    assert_eq!(refused.code(), "escrow_required");
+    let refused = buyer.send(session, &with(None, false)).await.expect_err("on what?");
+    assert_eq!(refused.code(), "validation_failed");
+    say(&buyer, &[&seller], session, &with(None, true)).await?;
+    comes_to(&net, "us-east-1", "org:acme.example:available:USD", "4990.00").await
 }

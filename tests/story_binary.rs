@@ -83,9 +83,25 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     let (buyer, seller) = (agent(&eu, "agent://acme.example/procurement"), agent(&us, "agent://beta.example/sales"));
     buyer.register(&acme, &["inventory.buy.electronics"]).await.unwrap();
     seller.register(&beta, &["inventory.sell.electronics"]).await.unwrap();
+    // Money comes from outside, by its operator's word; the deal locks it and the delivery releases it across the border.
+    let deposit = ["ledger", "deposit", ACME, "--currency", "USD", "--amount"];
+    assert_eq!(eu.refused(&[&deposit[..], &["1e3"]].concat())["pointer"], "/amount");
+    let deposited = eu.done(&[&deposit[..], &["5000.00", "--reference", "wire 7"]].concat());
+    assert_eq!(deposited["sums"]["USD"], "0.00");
     let session = deal::open(&buyer, &[&seller]).await.unwrap();
     let agreed = deal::agree(&buyer, &seller, &[], session).await.unwrap();
     let closed = deal::execute(&buyer, &seller, &[], session, &agreed).await.unwrap();
+
+    let balance = |cell: &Cell, account: &str| {
+        let shown = cell.done(&["ledger", "show"]);
+        assert_eq!(shown["sums"]["USD"], "0.00");
+        let found = shown["accounts"].as_array().unwrap().iter().find(|row| row["account"] == account);
+        found.map(|row| row["balance"].clone())
+    };
+    assert_eq!(balance(&eu, "org:acme.example:available:USD"), Some("3200.00".into()));
+    assert_eq!(balance(&eu, "org:acme.example:clearing:us-east-1:USD"), Some("1800.00".into()));
+    until(&us, &["ledger", "show", BETA], |shown| shown["accounts"][0]["balance"] == "1800.00");
+    assert_eq!(balance(&us, "org:beta.example:clearing:eu-west-1:USD"), Some("-1800.00".into()));
 
     // The other cell's whole memory, while it runs: what is searched for is found at home, so it can be found.
     #[cfg(target_os = "linux")]

@@ -63,6 +63,10 @@ kinds! {
     Outcome "outcome";
     /// Money held in escrow.
     Hold "hold";
+    /// An order to credit what an escrow released.
+    Settlement "settlement";
+    /// Where a cell stands with a peer.
+    Netting "netting";
     /// A cell's verdict on a dispute.
     Verdict "verdict";
     /// An erasure certificate.

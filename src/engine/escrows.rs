@@ -6,16 +6,20 @@
 
 use super::core::{Batch, Engine};
 use super::live::Live;
-use super::stop::Step;
-use super::tables::{ESCROWS, Escrow};
+use super::stop::{Step, bug, fault_of};
+use super::tables::{ESCROWS, Escrow, Pending};
 use crate::crypto::digest::Digest;
-use crate::protocol::escrow::Move;
+use crate::protocol::escrow::{self, Hold, Move};
+use crate::protocol::ids::ParticipantId;
 use crate::protocol::ledger::{self, Payee};
+use crate::protocol::money::Money;
+use crate::protocol::record::Record;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Act, Changes, Session};
 use crate::protocol::statement::Statement as _;
+use crate::protocol::terms::Pledge;
 use crate::protocol::time::Timestamp;
-use crate::store::View as _;
+use crate::store::{Fault, View as _};
 
 impl Engine {
     /// Locks the money of an own agent's COMMIT, if it is to be escrowed, and signs for it: `escrow_required`,
@@ -29,8 +33,31 @@ impl Engine {
         cause: Digest,
     ) -> Step<()> {
         let Some(hold) = session.hold_of(act, at) else { return Ok(()) };
-        let Some(pledge) = act.pledge().filter(|pledge| pledge.escrow == Some(true)) else { return Ok(()) };
+        let Some(pledge) = act.pledge() else { return Ok(()) };
+        if !duty(session, act.sender, pledge)? {
+            return Ok(());
+        }
         session.check_escrow(act.sender, pledge)?;
+        self.lock_hold(batch, hold, act, cause)
+    }
+
+    /// The same where another cell is the host: it judges, this cell answers for the money alone.
+    pub(super) fn lock_ahead(
+        &mut self,
+        batch: &mut Batch<'_>,
+        session: &Session,
+        act: &mut Act,
+        cause: Digest,
+    ) -> Step<()> {
+        let Some(hold) = session.hold_of(act, batch.now) else { return Ok(()) };
+        let Some(pledge) = act.pledge().filter(|pledge| pledge.depends_on.is_some()) else { return Ok(()) };
+        if duty(session, act.sender, pledge).unwrap_or(false) {
+            self.lock_hold(batch, hold, act, cause)?;
+        }
+        Ok(())
+    }
+
+    fn lock_hold(&mut self, batch: &mut Batch<'_>, hold: Hold, act: &mut Act, cause: Digest) -> Step<()> {
         let key = (hold.session_id, hold.commitment_id);
         if batch.txn.get(&ESCROWS, &key)?.is_some_and(|escrow| escrow.paid.is_none()) {
             let detail = "money is held for a commitment of that id, by a COMMIT that has no place yet";
@@ -43,14 +70,68 @@ impl Engine {
         Ok(())
     }
 
-    /// Moves the money of every escrow that ended with this record.
+    /// The host takes a COMMIT of another cell's agent with its hold, or demands one by the levels as it sees them.
+    pub(super) fn demand_hold(&self, live: &Live, act: &Act, at: Timestamp) -> Step<()> {
+        let session = &live.kept.session;
+        if let (None, Some(pledge), Some(hold)) = (&act.hold, act.pledge(), session.hold_of(act, at))
+            && duty(session, act.sender, pledge)?
+        {
+            session.check_escrow(act.sender, pledge)?;
+            let detail = format!("at these levels the payment must be escrowed, and cell {} sent no hold", hold.cell);
+            return Err(Refusal::new(Code::EscrowRequired, detail).at("/terms/escrow").into());
+        }
+        Ok(session.check_hold(act)?)
+    }
+
+    /// A member takes a COMMIT that the host placed with the hold it came with; its own is known here.
+    pub(super) fn recognise_hold(&self, batch: &Batch<'_>, live: &Live, act: &Act) -> Step<()> {
+        let session = &live.kept.session;
+        session.check_hold(act)?;
+        let sender = session.participant(act.sender).filter(|sender| sender.home.cell == self.shared.settings.cell);
+        let (Some(pledge), Some(_)) = (act.pledge(), sender) else { return Ok(()) };
+        let row = batch.txn.get(&ESCROWS, &(session.id, pledge.commitment))?;
+        let locked = row.filter(|escrow| escrow.paid.is_none() && escrow.hold.message_id == act.message_id);
+        if locked.map(|escrow| escrow.receipt) == act.hold {
+            return Ok(());
+        }
+        Err(Refusal::invalid("/hold", "what this cell has locked for the COMMIT, which it knows").into())
+    }
+
+    /// A COMMIT that is not placed leaves no money locked.
+    pub(super) fn unlock(&mut self, batch: &mut Batch<'_>, pending: &Pending) -> Result<(), Fault> {
+        let Some(hold) = pending.hold.as_ref().and_then(|receipt| Hold::unproven(receipt).ok()) else { return Ok(()) };
+        let key = (hold.session_id, hold.commitment_id);
+        let open = batch.txn.get(&ESCROWS, &key)?.filter(|it| it.paid.is_none() && it.hold == hold);
+        let Some(mut escrow) = open else { return Ok(()) };
+        let nothing = Money::zero(hold.money.currency);
+        let lines = ledger::end(&hold.payer, hold.commitment_id, hold.money, nothing, Payee::Here(&hold.payee));
+        fault_of(self.book(batch, lines, pending.envelope))?;
+        escrow.paid = Some(nothing);
+        batch.put(&ESCROWS, &key, &escrow)
+    }
+
+    /// A COMMIT that is sent after all locks its money again, under the same hold.
+    pub(super) fn relock(&mut self, batch: &mut Batch<'_>, pending: &Pending) -> Step<()> {
+        let Some(receipt) = &pending.hold else { return Ok(()) };
+        let hold = Hold::unproven(receipt).map_err(|why| bug(format!("a stored hold: {why}")))?;
+        self.book(batch, ledger::hold(&hold.payer, hold.commitment_id, hold.money), pending.envelope)?;
+        let key = (hold.session_id, hold.commitment_id);
+        batch.put(&ESCROWS, &key, &Escrow { hold, receipt: receipt.clone(), paid: None })?;
+        Ok(())
+    }
+
+    /// What a record does to money: a credit to come, and the end of escrows.
     pub(super) fn move_money(
         &mut self,
         batch: &mut Batch<'_>,
         live: &Live,
         changes: &Changes,
+        record: &Record,
         cause: Digest,
     ) -> Step<()> {
+        if let Some(made) = live.kept.session.commitments.iter().find(|made| made.message == record.message_id) {
+            self.expect_credit(batch, live, made.id)?;
+        }
         for end in &changes.moves {
             self.move_one(batch, live, *end, cause)?;
         }
@@ -58,12 +139,13 @@ impl Engine {
     }
 
     fn move_one(&mut self, batch: &mut Batch<'_>, live: &Live, end: Move, cause: Digest) -> Step<()> {
-        let own = &self.shared.settings.cell;
+        let own = self.shared.settings.cell.clone();
         let session = &live.kept.session;
-        let held = session.commitment(end.commitment).and_then(|commitment| commitment.held.as_ref());
-        if held.is_none_or(|held| held.cell != *own) {
-            return Ok(());
+        let Some(commitment) = session.commitment(end.commitment) else { return Ok(()) };
+        if commitment.held.as_ref().is_none_or(|held| held.cell != own) {
+            return self.decide_credit(batch, session.id, end, cause);
         }
+        let payee = session.participant(commitment.beneficiary).map_or(&own, |payee| &payee.home.cell);
         let key = (session.id, end.commitment);
         let open = batch.txn.get(&ESCROWS, &key)?.filter(|escrow| escrow.paid.is_none());
         let Some(mut escrow) = open else {
@@ -72,11 +154,21 @@ impl Engine {
             return Ok(());
         };
         let hold = &escrow.hold;
-        let payee = Payee::Here(&hold.payee);
-        let lines = ledger::end(&hold.payer, end.commitment, hold.money, end.payee_amount, payee);
+        let to = if *payee == own { Payee::Here(&hold.payee) } else { Payee::Across(payee) };
+        let lines = ledger::end(&hold.payer, end.commitment, hold.money, end.payee_amount, to);
         self.book(batch, lines, cause)?;
+        if *payee != own && end.payee_amount.minor > 0 {
+            self.order(batch, live, &escrow, payee, end.payee_amount)?;
+        }
         escrow.paid = Some(end.payee_amount);
         batch.put(&ESCROWS, &key, &escrow)?;
         Ok(())
     }
+}
+
+/// Whether a payment of this sender is to be escrowed, by the lower level of the two as this cell sees them.
+fn duty(session: &Session, sender: ParticipantId, pledge: &Pledge) -> Result<bool, Refusal> {
+    let standing = |id| session.participant(id).and_then(|participant| participant.standing.as_ref());
+    let level = |id| standing(id).map_or(0, |standing| standing.level);
+    escrow::duty([level(sender), level(pledge.beneficiary)], session.constraints.escrow, pledge.escrow)
 }

@@ -12,6 +12,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::Claim;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::escrow::Hold;
 use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
 use crate::protocol::json::Json;
 use crate::protocol::performative::Performative;
@@ -160,6 +161,7 @@ impl Checker<'_> {
         let bytes = weight(text.text(), &submit.parts);
         self.proof(&submit.boxed, &path(record.performative, record.session_id), envelope, self.peer)?;
         opens(&submit.parts)?;
+        self.hold(submit.hold.as_deref(), Some(self.peer))?;
         Ok(Passed::Submit { submit, envelope, bytes })
     }
 
@@ -173,6 +175,7 @@ impl Checker<'_> {
         if named != placed.parts.keys().collect::<Vec<_>>() {
             return Err(Refusal::invalid("/parts", "exactly the parts whose commitments the record has"));
         }
+        self.hold(placed.hold.as_deref(), None)?;
         let text = Envelope::of_record(record);
         let envelope = text.hash();
         let bytes = weight(text.text(), &placed.parts);
@@ -251,6 +254,15 @@ impl Checker<'_> {
             return Ok(());
         }
         Err(Refusal::new(Code::HashMismatch, "the system proof covers another record"))
+    }
+
+    /// The signature of a hold, by the cell it names; a submission's is by the cell that sends it.
+    fn hold(&self, jws: Option<&str>, by: Option<&CellId>) -> Result<(), Refusal> {
+        let Some(jws) = jws else { return Ok(()) };
+        let bad = |why: &str| Refusal::new(Code::ProofInvalid, format!("the hold: {why}")).at("/hold");
+        let hold = Hold::verify(jws, |hold, kid| self.shared.key_of(&hold.cell, kid));
+        let hold = hold.map_err(|why| bad(&why.to_string()))?;
+        if by.is_none_or(|by| *by == hold.cell) { Ok(()) } else { Err(bad("signed by another cell than the sender's")) }
     }
 
     /// A statement by the cell that its payload names; whether the peer may bring it is the writer's question.

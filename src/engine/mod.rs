@@ -9,7 +9,7 @@
 //! | `sending`, `placing`, `taking`, `timing`, `delegating` | messages: from agents, into the log, from peers, by time |
 //! | `beside`, `noted` | ratings and disputes, which stand beside the log |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
-//! | `booking`, `escrows` | balances and postings; money locked, and moved when its escrow ends |
+//! | `booking`, `escrows`, `clearing` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -22,6 +22,7 @@ mod beside;
 mod booking;
 mod border;
 mod bytes;
+mod clearing;
 pub mod clock;
 pub mod command;
 mod consents;

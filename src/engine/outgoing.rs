@@ -198,6 +198,7 @@ impl Builder<'_> {
             boxed,
             profile,
             crossings,
+            hold: pending.hold,
         };
         Ok(self.encode(Some(pending.organisation), Body::Submit(Box::new(submit))))
     }
@@ -346,6 +347,7 @@ impl Builder<'_> {
             opening,
             seats: seats.collect(),
             profile: self.profile(session, names, row),
+            hold: session.hold_with(record.message_id),
         })
     }
 

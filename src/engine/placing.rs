@@ -60,7 +60,7 @@ impl Engine {
     ) -> Step<()> {
         let record = &arriving.record;
         let (session, sequence) = (record.session_id, record.sequence);
-        self.move_money(batch, live, changes, arriving.hash)?;
+        self.move_money(batch, live, changes, &arriving.record, arriving.hash)?;
         self.take_seats(batch, live, &arriving)?;
         let sender_org = self.sender_org(live, record);
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);

@@ -314,7 +314,7 @@ impl Engine {
         self.salt_fresh(batch, id, submission.salt)?;
         frozen(live)?;
         // No later record could make these right.
-        let act = Act::of(message)?;
+        let mut act = Act::of(message)?;
         live.kept.session.check_encryption(&act)?;
         if live.kept.session.state.is_final() || live.kept.session.suspended {
             self.judge(batch, live, &act, batch.now)?;
@@ -326,6 +326,7 @@ impl Engine {
         let company = newcomer.as_ref().map(|seat| delegating::company(&live.kept.session, Some(seat)));
         let session = company.as_ref().unwrap_or(&live.kept.session);
         let crossings = self.crossings(batch, session, &names, &org, &submission.signed)?;
+        self.lock_ahead(batch, &live.kept.session, &mut act, envelope)?;
         self.salt_used(batch, id, submission.salt)?;
         let text = Envelope::of(message).text().len();
         let open: BTreeMap<String, PartFrame> =
@@ -333,7 +334,7 @@ impl Engine {
         for crossing in &crossings {
             self.exported(batch, id, envelope, &org, crossing, text, &open_parts(&open, crossing))?;
         }
-        self.keep_pending(batch, live, submission, crossings)?;
+        self.keep_pending(batch, live, submission, crossings, act.hold)?;
         let host = live.kept.session.host.clone();
         self.queue(batch, &host, What::Submit { session: id, message: message.message_id })?;
         Ok(Taken::Queued)
@@ -345,6 +346,7 @@ impl Engine {
         live: &Live,
         submission: &Submission,
         crossings: Vec<Crossing>,
+        hold: Option<String>,
     ) -> Step<()> {
         let message = submission.signed.message();
         let agent = &submission.caller.agent;
@@ -385,6 +387,7 @@ impl Engine {
             parts,
             profile,
             crossings,
+            hold,
             queued_at: batch.now,
             refused: None,
         };
@@ -461,6 +464,7 @@ impl Engine {
         match &outcome {
             Ok(_) => batch.remove(&PENDING, &(session, message)),
             Err(refusal) => {
+                self.unlock(batch, &pending)?;
                 // What its host refused leaves nothing but the refusal, until its sender asks again; what this cell
                 // could not send may yet be replayed by an operator.
                 if word == "refused" {
@@ -484,10 +488,11 @@ impl Engine {
     }
 
     /// A dead submission is queued again: it waits for its place once more.
-    pub(super) fn revive_pending(&self, batch: &mut Batch<'_>, session: SessionId, message: MessageId) -> Step<()> {
+    pub(super) fn revive_pending(&mut self, batch: &mut Batch<'_>, session: SessionId, message: MessageId) -> Step<()> {
         let pending = batch.txn.get(&PENDING, &(session, message))?;
         match pending {
             Some(pending) if !pending.boxed.is_empty() => {
+                self.relock(batch, &pending)?;
                 let pending = Pending { refused: None, ..pending };
                 batch.put(&PENDING, &(session, message), &pending)?;
                 Ok(())

@@ -13,7 +13,9 @@ use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::{self, Kind};
 use crate::protocol::consent::negotiation::Negotiation;
 use crate::protocol::ids::{AgentId, CellId, ConsentId, OrgName};
+use crate::protocol::money::{Currency, Money};
 use crate::protocol::performative::Performative;
+use crate::protocol::rate::Rates;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::Statement as _;
@@ -49,6 +51,10 @@ pub struct Settings {
     pub peers: BTreeMap<CellId, (String, String)>,
     /// The highest score enforced for each peer's agents; absent: 74.9.
     pub trust_caps: BTreeMap<CellId, f64>,
+    /// USD per unit.
+    pub fx: Rates,
+    /// The most that each peer may owe; where nothing is named, 100,000.00 USD.
+    pub exposure: BTreeMap<CellId, BTreeMap<Currency, Money>>,
 }
 
 /// The cell's signing key with the certificate that names the cell.

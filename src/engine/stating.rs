@@ -69,6 +69,8 @@ impl Engine {
         }
         match stated.said {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
+            // From one cell to another, and nobody else's business.
+            Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
         }
         if live.kept.session.host == own {
             for cell in cells.into_iter().filter(|cell| *cell != stated.signer) {

@@ -27,6 +27,7 @@ use crate::protocol::record::Record;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::residency::Policy;
 use crate::protocol::session::Session;
+use crate::protocol::settlement::{Settlement, Tally};
 use crate::protocol::time::Timestamp;
 use crate::store::Table;
 use crate::wire::frame::{About, Crossing, Order, Profile, Relied, Said};
@@ -105,6 +106,44 @@ pub const ACCOUNTS: Table<(Tag, Tag), Balance> = Table::new("accounts");
 pub const POSTINGS: Table<u64, Posting> = Table::new("postings");
 /// Money that this cell holds, or held, for a commitment.
 pub const ESCROWS: Table<(SessionId, CommitmentId), Escrow> = Table::new("escrows");
+/// Money that another cell holds in favour of an organisation of this one.
+pub const DUES: Table<(SessionId, CommitmentId), Due> = Table::new("dues");
+/// Orders to credit, as they came.
+pub const ORDERS: Table<(SessionId, CommitmentId), Settlement> = Table::new("orders");
+/// The same by peer, currency and number.
+pub const NUMBERS: Table<(CellId, String, u64), (SessionId, CommitmentId)> = Table::new("numbers");
+/// How this cell stands with a peer in a currency.
+pub const POSITIONS: Table<(CellId, String), Position> = Table::new("positions");
+
+/// A payment to come from another cell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Due {
+    /// The cell that holds the money.
+    pub peer: CellId,
+    /// Who is to have it.
+    pub payee: OrgName,
+    /// How much is held.
+    pub money: Money,
+    /// How much of it the session gave the payee, and by which record.
+    pub decided: Option<(Money, Digest)>,
+    /// Whether it was credited.
+    pub credited: bool,
+}
+
+/// How this cell stands with a peer in one currency, in minor units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Orders given to the peer.
+    pub issued: Tally,
+    /// Orders of the peer that were credited.
+    pub credited: Tally,
+    /// What escrows of the peer may still bring.
+    pub promised: i128,
+    /// What was paid to the peer outside.
+    pub paid: i128,
+    /// What the peer paid outside.
+    pub received: i128,
+}
 
 /// An account and what is in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -277,6 +316,8 @@ pub struct Pending {
     pub profile: Option<Profile>,
     /// What was decided for each other cell when it was queued.
     pub crossings: Vec<Crossing>,
+    /// The hold of its money, if it was locked.
+    pub hold: Option<String>,
     /// When it was queued.
     pub queued_at: Timestamp,
     /// The final refusal; then it only answers retries.

@@ -174,11 +174,14 @@ impl Engine {
             let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());
             self.set_standing(live, submit.sender, &submit.boxed.agent, trust, record.timestamp);
         }
+        act.hold.clone_from(&submit.hold);
         let judged = self.judge(batch, live, &act, record.timestamp);
-        let judged = judged.and_then(|()| Ok(live.kept.session.check_hold(&act)?));
         let judged = delegating::settled(judged, sought);
         let admitted = judged.and_then(|newcomer| {
-            self.admit_submitted(batch, live, &submit, newcomer.as_ref(), &relied).map(|()| newcomer)
+            self.admit_submitted(batch, live, &submit, newcomer.as_ref(), &relied)?;
+            self.demand_hold(live, &act, record.timestamp)?;
+            self.check_exposure(batch, live, &act)?;
+            Ok(newcomer)
         });
         let newcomer = match admitted {
             Ok(newcomer) => newcomer,
@@ -393,7 +396,9 @@ impl Engine {
                     .seats
                     .first()
                     .map(|seat| Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() });
+                act.hold.clone_from(&placed.hold);
                 self.judge(batch, live, act, record.timestamp)?;
+                self.recognise_hold(batch, live, act)?;
             }
         }
         Ok(live.kept.session.apply(&event, head_of(record, hash)))

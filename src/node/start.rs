@@ -3,6 +3,7 @@
 //! The order is the contract: storage and keys first, then the engine, then whoever lets the outside in; on the way
 //! down the outside is let out first, and the store is closed last.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -27,6 +28,8 @@ use crate::engine::start::Parts;
 use crate::engine::{self, Handle};
 use crate::peering::{self, Identity, IdentityError, Peering, Socket};
 use crate::protocol::json::Json;
+use crate::protocol::money::{Currency, Money};
+use crate::protocol::rate::Rates;
 use crate::store::directory::Lock;
 use crate::store::{Fault, Unusable};
 use crate::vault::entropy::OsEntropy;
@@ -210,7 +213,21 @@ fn engine_settings(settings: &Settings, bound: SocketAddr) -> engine::shared::Se
         placement_timeout: settings.limits.placement_timeout,
         peers: settings.peers.iter().map(place).collect(),
         trust_caps: settings.peers.iter().map(|peer| (peer.cell.clone(), peer.trust_cap)).collect(),
+        fx: rates(&settings.limits.fx),
+        exposure: settings.peers.iter().map(|peer| (peer.cell.clone(), limits(&peer.exposure))).collect(),
     }
+}
+
+/// What the configuration has checked.
+fn rates(fx: &BTreeMap<String, String>) -> Rates {
+    let read = |(currency, rate): (&String, &String)| Some((currency.parse::<Currency>().ok()?, rate.parse().ok()?));
+    Rates::of(fx.iter().filter_map(read).collect())
+}
+
+/// What the configuration has checked.
+fn limits(exposure: &BTreeMap<String, String>) -> BTreeMap<Currency, Money> {
+    let money = exposure.iter().filter_map(|(currency, amount)| Money::parse(amount, currency).ok());
+    money.map(|money| (money.currency, money)).collect()
 }
 
 /// Links the cell to its peers; `None`: it has no certificate and runs alone.

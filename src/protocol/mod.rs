@@ -33,6 +33,7 @@ pub mod record;
 pub mod refusal;
 pub mod residency;
 pub mod session;
+pub mod settlement;
 pub mod statement;
 pub mod terms;
 pub mod time;

@@ -174,6 +174,12 @@ async fn people(topology: &Topology, federation: &mut Federation) -> Result<(), 
         let added = federation.cell(cell.as_str())?.operate(Operation::OrgAdd { org: org.clone() }).await?;
         federation.enrolment.insert(org.clone(), text_at(&added, "/enrolmentKey").to_owned());
     }
+    for (org, amount, currency) in &topology.funds {
+        let (org, amount, currency) = (org.clone(), amount.clone(), currency.clone());
+        let home = federation.homes.get(&org).map(ToString::to_string).unwrap_or_default();
+        let deposit = Operation::LedgerDeposit { org, amount, currency, reference: None };
+        federation.cell(&home)?.operate(deposit).await?;
+    }
     for id in &topology.agents {
         let org = id.organisation();
         let (Some(home), Some(enrolment)) = (federation.homes.get(&org), federation.enrolment.get(&org)) else {

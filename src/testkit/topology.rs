@@ -58,6 +58,7 @@ pub struct Topology {
     pub(super) cells: Vec<Place>,
     pub(super) orgs: Vec<(OrgName, CellId)>,
     pub(super) agents: Vec<AgentId>,
+    pub(super) funds: Vec<(OrgName, String, String)>,
     pub(super) consents: Vec<ConsentSpec>,
     pub(super) variables: Vec<(OsString, OsString)>,
     pub(super) binary: Option<PathBuf>,
@@ -88,6 +89,7 @@ impl Topology {
             cells: Vec::new(),
             orgs: Vec::new(),
             agents: Vec::new(),
+            funds: Vec::new(),
             consents: Vec::new(),
             variables: Vec::new(),
             binary: None,
@@ -120,6 +122,15 @@ impl Topology {
     pub fn agent(mut self, id: &str) -> Self {
         if let Some(id) = self.name(id) {
             self.agents.push(id);
+        }
+        self
+    }
+
+    /// Money that one of the organisations has from the start.
+    #[must_use]
+    pub fn funds(mut self, org: &str, amount: &str, currency: &str) -> Self {
+        if let Some(org) = self.name(org) {
+            self.funds.push((org, amount.to_owned(), currency.to_owned()));
         }
         self
     }

@@ -108,6 +108,8 @@ pub enum Body {
 pub enum Said {
     /// How a session ended (docs/spec/details.md S17).
     Outcome,
+    /// An order to credit what an escrow released.
+    Settlement,
 }
 
 /// What a statement is about.
@@ -123,6 +125,7 @@ impl Said {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Outcome => Kind::Outcome,
+            Self::Settlement => Kind::Settlement,
         }
     }
 
@@ -130,7 +133,7 @@ impl Said {
     #[must_use]
     pub const fn class(self) -> Option<DataClass> {
         match self {
-            Self::Outcome => Some(DataClass::Metadata),
+            Self::Outcome | Self::Settlement => Some(DataClass::Metadata),
         }
     }
 }
@@ -214,6 +217,8 @@ pub struct Submit {
     pub profile: Option<Profile>,
     /// What may go where: the host's cell first, then every other member's.
     pub crossings: Vec<Crossing>,
+    /// With a COMMIT whose money is held: JWS of kind `hold` by the sender's cell.
+    pub hold: Option<String>,
 }
 
 /// A record with its place.
@@ -239,6 +244,8 @@ pub struct Placed {
     pub seats: Vec<Seated>,
     /// The sender's signed profile, with INVITE and INTRODUCE.
     pub profile: Option<Profile>,
+    /// With a COMMIT whose money is held: JWS of kind `hold` by the sender's cell.
+    pub hold: Option<String>,
 }
 
 /// Something beside the chain on its way.

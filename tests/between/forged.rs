@@ -177,6 +177,7 @@ fn made_up(net: &mut Net, host: &Agent, session: SessionId, draft: &Draft, boxed
         opening: None,
         seats: Vec::new(),
         profile: None,
+        hold: None,
         record,
     };
     let frame = Frame {

@@ -18,6 +18,8 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const CANARY: &str = "+49-30-5550142-canary";
 /// A word in the content of an offer, for erasures of content.
 pub const CONTENT_CANARY: &str = "dock-7-canary-plover";
+/// What the adapters cost, in USD.
+pub const PRICE: &str = "1800.00";
 /// How the buyer names the contact person.
 pub const CONTACT: &str = "contact-1";
 
@@ -62,7 +64,7 @@ pub struct Agreed {
     pub payment: CommitmentId,
 }
 
-/// PROPOSE to both COMMITs: EXECUTING at the end. `witnesses` only watch.
+/// PROPOSE to both COMMITs: EXECUTING at the end, and the buyer's money in escrow; it must have [`PRICE`]. `witnesses` only watch.
 pub async fn agree(buyer: &Agent, seller: &Agent, witnesses: &[&Agent], session: SessionId) -> Result<Agreed, Failure> {
     let to_seller: Vec<&Agent> = witnesses.iter().copied().chain([seller]).collect();
     let to_buyer: Vec<&Agent> = witnesses.iter().copied().chain([buyer]).collect();
@@ -92,13 +94,19 @@ pub async fn agree(buyer: &Agent, seller: &Agent, witnesses: &[&Agent], session:
     let (buyer_id, seller_id) = (buyer.seat(session).await?, seller.seat(session).await?);
     let deliver = commit("delivery", delivery, buyer_id, json!({}));
     say(seller, &to_buyer, session, &deliver).await?;
-    let pay = commit("payment", payment, seller_id, json!({"amount": "1800.00", "currency": "USD", "escrow": false}));
+    let pay = commit(
+        "payment",
+        payment,
+        seller_id,
+        json!({"amount": "1800.00", "currency": "USD", "escrow": true,
+        "dependsOn": delivery}),
+    );
     let placed = say(buyer, &to_seller, session, &pay).await?;
     assert_eq!(placed.state(), "EXECUTING");
     Ok(Agreed { offer: offer.id(), delivery, payment })
 }
 
-/// Both FULFILLs, their ACCEPTs, CLOSE: the outcome is a success.
+/// FULFILL and its ACCEPT, which releases the payment, and CLOSE: the outcome is a success.
 pub async fn execute(
     buyer: &Agent,
     seller: &Agent,
@@ -112,9 +120,6 @@ pub async fn execute(
         "evidence": [{"type": "trackingNumber", "uri": "urn:tracking:FX-2026-03-15-8847"}]}));
     say(seller, &to_buyer, session, &shipped).await?;
     say(buyer, &to_seller, session, &Draft::new(P::Accept).about(shipped.id())).await?;
-    let paid = Draft::new(P::Fulfill).terms(json!({"commitmentId": agreed.payment}));
-    say(buyer, &to_seller, session, &paid).await?;
-    say(seller, &to_buyer, session, &Draft::new(P::Accept).about(paid.id())).await?;
     let close = Draft::new(P::Close).terms(json!({"outcome": "success", "rating": 5}));
     let closed = say(buyer, &to_seller, session, &close).await?;
     for agent in witnesses.iter().chain([&buyer, &seller]) {

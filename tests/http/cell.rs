@@ -96,6 +96,8 @@ fn parts(directory: &Path) -> (Parts, Lock) {
             placement_timeout: Span::seconds(2),
             peers: BTreeMap::new(),
             trust_caps: BTreeMap::new(),
+            fx: asp_cell::protocol::rate::Rates::default(),
+            exposure: BTreeMap::new(),
         },
         store: opened.store,
         vault: opened.vault,

@@ -112,6 +112,8 @@ impl Cell {
             placement_timeout: Span::seconds(2),
             peers: self.peers.clone(),
             trust_caps: BTreeMap::new(),
+            fx: asp_cell::protocol::rate::Rates::default(),
+            exposure: BTreeMap::new(),
         };
         let parts = Parts {
             settings,

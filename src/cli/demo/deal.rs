@@ -36,8 +36,8 @@ pub async fn strike(stage: &mut Stage, net: &Federation, buyer: &Agent, seller: 
     stage.checked("INVITE and INTRODUCE: both agents known to both cells by signed keys");
     let mut play = Play { stage, net, buyer, seller, session };
     let offer = play.haggle().await?;
-    let (delivery, payment) = play.commit(offer).await?;
-    play.fulfil(delivery, payment).await?;
+    let delivery = play.commit(offer).await?;
+    play.fulfil(delivery).await?;
     Ok(session)
 }
 
@@ -84,7 +84,7 @@ impl Play<'_> {
         Ok(offer.id())
     }
 
-    async fn commit(&mut self, offer: MessageId) -> Result<(CommitmentId, CommitmentId), Failure> {
+    async fn commit(&mut self, offer: MessageId) -> Result<CommitmentId, Failure> {
         let (buyer, seller) = (self.buyer, self.seller);
         let (delivery, payment) = (CommitmentId(Uuid::now_v7()), CommitmentId(Uuid::now_v7()));
         let (buyer_seat, seller_seat) = (buyer.seat(self.session).await?, seller.seat(self.session).await?);
@@ -94,7 +94,8 @@ impl Play<'_> {
             if let (Value::Object(terms), true) = (&mut terms, money) {
                 terms.insert("amount".to_owned(), json!(AGREED));
                 terms.insert("currency".to_owned(), json!("USD"));
-                terms.insert("escrow".to_owned(), json!(false));
+                terms.insert("escrow".to_owned(), json!(true));
+                terms.insert("dependsOn".to_owned(), json!(delivery));
             }
             Draft::new(P::Commit).about(offer).terms(terms)
         };
@@ -103,20 +104,18 @@ impl Play<'_> {
         let deliver = deliver.terms(json!({"commitmentId": delivery, "kind": "delivery", "beneficiary": buyer_seat,
             "deadline": in_days(2)}));
         self.say(seller, &deliver, "to deliver").await?;
-        let state = self.say(buyer, &commit("payment", payment, seller_seat, true), "to pay 1800.00 USD").await?;
+        let state =
+            self.say(buyer, &commit("payment", payment, seller_seat, true), "to pay 1800.00 USD, in escrow").await?;
         self.stage.holds(state == "EXECUTING", "both commitments match the accepted offer: EXECUTING")?;
-        Ok((delivery, payment))
+        Ok(delivery)
     }
 
-    async fn fulfil(&mut self, delivery: CommitmentId, payment: CommitmentId) -> Result<(), Failure> {
+    async fn fulfil(&mut self, delivery: CommitmentId) -> Result<(), Failure> {
         let (buyer, seller) = (self.buyer, self.seller);
         let shipped = Draft::new(P::Fulfill).terms(json!({"commitmentId": delivery,
             "evidence": [{"type": "trackingNumber", "uri": "urn:tracking:FX-2026-8847"}]}));
         self.say(seller, &shipped, "delivered, with a tracking number").await?;
-        self.say(buyer, &Draft::new(P::Accept).about(shipped.id()), "received").await?;
-        let paid = Draft::new(P::Fulfill).terms(json!({"commitmentId": payment}));
-        self.say(buyer, &paid, "paid").await?;
-        self.say(seller, &Draft::new(P::Accept).about(paid.id()), "received").await?;
+        self.say(buyer, &Draft::new(P::Accept).about(shipped.id()), "received: the 1800.00 USD are released").await?;
         let close = Draft::new(P::Close).terms(json!({"outcome": "success", "rating": 5}));
         self.say(buyer, &close, "closed").await?;
         for agent in [buyer, seller] {

@@ -53,6 +53,7 @@ async fn play(stage: &mut Stage, keep: Option<&Path>) -> Result<(), Broken> {
         .cell(THERE, THERE, "US")
         .org(ACME, HOME)
         .org(BETA, THERE)
+        .funds(ACME, "5000.00", "USD")
         .agent(BUYER)
         .agent(SELLER);
     if let Some(dir) = keep {

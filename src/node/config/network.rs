@@ -11,6 +11,7 @@ use super::section::Section;
 use crate::crypto::digest::Digest;
 use crate::node::settings::{Anchor, Api, Federation, Peer, Tls};
 use crate::protocol::ids::CellId;
+use crate::protocol::money::Money;
 
 /// docs/spec/details.md section 5: the highest score enforced for a peer's agents unless said otherwise.
 const TRUST_CAP: f64 = 74.9;
@@ -134,7 +135,10 @@ fn peer(mut section: Section<'_>, own: Option<&CellId>, known: &mut BTreeSet<Cel
     let anchor = anchor(&mut section, depth);
     let capped = |cap: f64| (0.0..=99.9).contains(&cap);
     let trust_cap = section.number("trust_cap", "a score from 0 to 99.9", capped).unwrap_or(TRUST_CAP);
-    let exposure = section.amounts("exposure", "an amount as a decimal text, such as USD = \"100000.00\"");
+    let exposure =
+        section.amounts("exposure", "an amount as a decimal text, such as USD = \"100000.00\"", |currency, amount| {
+            Money::parse(amount, currency).is_ok()
+        });
     section.finish();
     Some(Peer { cell: cell?, address: address?, region: region?, zone: legal?, anchor: anchor?, trust_cap, exposure })
 }

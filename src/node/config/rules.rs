@@ -4,6 +4,8 @@ use super::Depth;
 use super::network::{api, federation, listens_on_loopback, peers};
 use super::section::Section;
 use crate::node::settings::{Cell, Federation, Level, Limits, Settings, Telemetry, Vault};
+use crate::protocol::money::Currency;
+use crate::protocol::rate::Rate;
 use crate::protocol::time::Span;
 use crate::vault::MediaPolicy;
 
@@ -130,7 +132,9 @@ fn limits(mut section: Section<'_>) -> Limits {
         placement_timeout: span(&mut section, "placement_timeout", Span::seconds(2)),
         search_timeout: span(&mut section, "search_timeout", Span::seconds(2)),
         messages_per_second_per_agent: rate(&mut section),
-        fx: section.amounts("fx", "USD per unit as a decimal text, such as EUR = \"1.10\""),
+        fx: section.amounts("fx", "USD per unit as a decimal text, such as EUR = \"1.10\"", |currency, rate| {
+            currency.parse::<Currency>().is_ok() && rate.parse::<Rate>().is_ok()
+        }),
     };
     if limits.invitation_timeout > LONGEST_INVITATION {
         section.wrong("invitation_timeout", format!("expected at most {LONGEST_INVITATION}"));

@@ -125,16 +125,19 @@ impl<'r> Section<'r> {
         read_items
     }
 
-    /// Amounts by currency.
-    pub fn amounts(&mut self, key: &'static str, expected: &str) -> BTreeMap<String, String> {
+    /// Amounts by currency, where `good` takes both.
+    pub fn amounts(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        good: impl Fn(&str, &str) -> bool,
+    ) -> BTreeMap<String, String> {
         let Some(table) = self.table(key) else { return BTreeMap::new() };
         let mut amounts = BTreeMap::new();
         for (currency, node) in &table.entries {
             let currency = currency.to_ascii_uppercase();
-            let iso = currency.len() == 3 && currency.bytes().all(|c| c.is_ascii_uppercase());
             if let Value::Text(amount) = &node.value
-                && iso
-                && is_decimal(amount)
+                && good(&currency, amount)
             {
                 amounts.insert(currency, amount.clone());
             } else {
@@ -233,12 +236,6 @@ fn open_mode(_: &Path) -> Option<u32> {
 }
 
 /// `^(0|[1-9][0-9]{0,14})(\.[0-9]+)?$`, docs/spec/details.md section 4.
-fn is_decimal(text: &str) -> bool {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
-    digits(whole) && digits(fraction) && whole.len() <= 15 && (whole == "0" || !whole.starts_with('0'))
-}
-
 /// Whether one is the other with one character wrong, missing, added, or two swapped.
 fn is_near(known: &str, written: &str) -> bool {
     let (a, b) = (known.as_bytes(), written.as_bytes());

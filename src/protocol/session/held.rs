@@ -34,6 +34,13 @@ impl Session {
         })
     }
 
+    /// The hold that came with this COMMIT.
+    #[must_use]
+    pub fn hold_with(&self, commit: MessageId) -> Option<String> {
+        let made = self.commitments.iter().find(|commitment| commitment.message == commit)?;
+        made.held.as_ref().map(|held| held.receipt.clone())
+    }
+
     /// Whether the hold beside an act is the one it wants, and is there where the COMMIT itself says so. The shape of
     /// the COMMIT was judged; whose signature it is must have been checked.
     pub fn check_hold(&self, act: &Act) -> Result<(), Refusal> {

@@ -12,11 +12,13 @@ use serde_json::Value;
 
 use super::{Evidence, Report, text};
 use crate::crypto::digest::Digest;
+use crate::protocol::escrow::Hold;
 use crate::protocol::ids::{AgentId, CellId, MessageId, ParticipantId};
 use crate::protocol::record::Record;
 use crate::protocol::session::{
     Act, Event, Facts, Head, History, Home, Opening, Reader, Seated, Session, Standing, Windows,
 };
+use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::Body;
 use crate::protocol::time::{Span, Timestamp};
 
@@ -74,7 +76,7 @@ fn play(evidence: &Evidence<'_>, report: &mut Report) -> Result<Session, String>
         match &mut session {
             None => session = Some(open(evidence, record, head)?),
             Some(session) => {
-                let event = event(evidence, record)?;
+                let event = event(evidence, record, report)?;
                 if let Err(why) = judge(session, &event, head.timestamp, &log) {
                     report.warn(format!("record {} breaks a rule of the session: {why}", record.sequence));
                 }
@@ -91,21 +93,37 @@ fn judge(session: &Session, event: &Event, at: Timestamp, log: &Log) -> Result<(
         Event::Act(act) => {
             let standing = session.participant(act.sender).and_then(|participant| participant.standing.as_ref());
             let facts = Facts { history: log, score: standing.map(|standing| standing.effective) };
-            session.judge(act, at, &facts)
+            session.judge(act, at, &facts).and_then(|()| session.check_hold(act))
         }
         Event::System(event) => session.derivable(event, at),
     };
     judged.map_err(|refusal| refusal.detail)
 }
 
-fn event(evidence: &Evidence<'_>, record: &Record) -> Result<Event, String> {
+fn event(evidence: &Evidence<'_>, record: &Record, report: &mut Report) -> Result<Event, String> {
     let mut event = Event::of(record).map_err(|refusal| format!("record {}: {}", record.sequence, refusal.detail))?;
-    if let Event::Act(act) = &mut event
-        && let Body::Delegate(delegation) = &act.terms.body
-    {
-        act.newcomer = home(evidence, delegation.delegate);
+    if let Event::Act(act) = &mut event {
+        if let Body::Delegate(delegation) = &act.terms.body {
+            act.newcomer = home(evidence, delegation.delegate);
+        }
+        act.hold = hold(evidence, act, report);
     }
     Ok(event)
+}
+
+/// The hold that the file shows for a COMMIT, if its cell signed it.
+fn hold(evidence: &Evidence<'_>, act: &Act, report: &mut Report) -> Option<String> {
+    let id = act.pledge()?.commitment;
+    let shown = evidence.session("commitments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let named = |commitment: &&Value| text(commitment, "commitmentId").is_some_and(|text| text == id.to_string());
+    let receipt = shown.iter().find(named)?.pointer("/escrow/holdReceipt")?.as_str()?;
+    match Hold::verify(receipt, |hold, kid| evidence.cells.key(&hold.cell, kid).key()) {
+        Ok(_) => Some(receipt.to_owned()),
+        Err(why) => {
+            report.warn(format!("the hold shown for commitment {id} is not taken: {why}"));
+            None
+        }
+    }
 }
 
 fn home(evidence: &Evidence<'_>, participant: ParticipantId) -> Option<Home> {

@@ -130,6 +130,29 @@ fn nobody_asks_without_the_token_and_a_token_that_others_can_read_is_refused() {
     cell.done(&["org", "list"]);
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(cell.refused(&["org", "list"])["detail"].as_str().unwrap().contains("chmod"));
+    fs::remove_file(&token).unwrap();
+    let detail = cell.refused(&["org", "list"])["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("there is no such file") && !detail.contains("restart"), "{detail}");
+}
+
+#[test]
+fn a_peer_that_could_never_be_reached_is_refused_when_it_is_added() {
+    let federation = Federation::new();
+    let mut cell = federation.cell("eu-west-1", "EEA");
+    cell.start();
+    let pin = "A".repeat(43);
+    let add = |address, zone| {
+        ["peer", "add", "us-east-1", "--address", address, "--region", "us-east-1", "--zone", zone, "--spki", &pin]
+    };
+    for wrong in ["127.0.0.1", ":7443", "127.0.0.1:0", "127.0.0.1:quic", "::1:7443"] {
+        assert_eq!(cell.refused(&add(wrong, "US"))["pointer"], "/address", "{wrong}");
+    }
+    let problem = cell.refused(&add("127.0.0.1:7443", "us"));
+    assert_eq!(problem["pointer"], "/zone");
+    assert!(problem["detail"].as_str().unwrap().matches("expected").count() == 1, "{problem}");
+    for right in ["127.0.0.1:7443", "[::1]:7443", "cell.example:7443"] {
+        cell.done(&add(right, "US"));
+    }
 }
 
 #[test]

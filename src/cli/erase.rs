@@ -19,10 +19,10 @@ pub struct Erase {
     org: Option<String>,
     #[command(flatten)]
     what: What,
-    /// One message of the session.
+    /// One message of the session; not built yet, and refused.
     #[arg(long, value_name = "ID", requires = "session")]
     message: Option<String>,
-    /// One part of the message.
+    /// One part of the message; not built yet, and refused.
     #[arg(long, value_name = "NAME", requires = "message")]
     part: Option<String>,
     /// The legal ground, as it will stand in the certificate.
@@ -43,7 +43,7 @@ pub struct What {
     /// An agent.
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
-    /// Everything the organisation has here.
+    /// Everything the organisation has here; not built yet, and refused.
     #[arg(long)]
     all: bool,
 }

@@ -38,6 +38,14 @@ impl Failure {
         self
     }
 
+    /// Another title, where the code's own would name the wrong thing.
+    pub fn titled(mut self, title: &str) -> Self {
+        if let Some(member) = self.problem.get_mut("title") {
+            *member = Value::from(title);
+        }
+        self
+    }
+
     /// A file that could not be read or written.
     pub fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::here(format!("{}: {error}", path.display()))

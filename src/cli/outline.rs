@@ -77,7 +77,7 @@ fn nested(value: &Value, depth: usize) -> Vec<String> {
 
 fn member(name: &str, value: &Value, depth: usize) -> Vec<String> {
     let indent = "  ".repeat(depth);
-    if let Some(text) = short(value) {
+    if let Some(text) = short(value).filter(|_| !value.is_object()) {
         return vec![format!("{indent}{name}: {text}").trim_end().to_owned()];
     }
     let mut lines = vec![format!("{indent}{name}:")];
@@ -114,5 +114,7 @@ mod tests {
     fn anything_else_is_an_outline() {
         let document = json!({"digest": "x", "parties": [{"cell": "a", "zone": "EEA"}], "zones": ["EEA", "US"]});
         assert_eq!(outline(&document), "digest: x\nparties:\n  - cell: a\n    zone: EEA\nzones: EEA,US");
+        let sums = json!({"accounts": [{"account": "a", "lines": [1]}], "sums": {"USD": "0.00"}});
+        assert!(outline(&sums).ends_with("sums:\n  USD: 0.00"), "{}", outline(&sums));
     }
 }

@@ -66,7 +66,7 @@ async fn connect(settings: &Settings, config: &Path) -> Result<Cell, Failure> {
     let not_running = |why: String| {
         let detail = format!("{why}; start the cell with: asp-cell run --config {}", config.display());
         let refusal = Refusal::new(Code::PeerUnreachable, detail);
-        Failure::from(refusal.with("cell", json!(settings.cell.id)))
+        Failure::from(refusal.with("cell", json!(settings.cell.id))).titled("The cell does not answer its operator")
     };
     let Some(address) = listeners::read(&settings.layout()).map(|listeners| listeners.operator) else {
         return Err(not_running(format!("cell {} is not running", settings.cell.id)));

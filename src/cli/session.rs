@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::failure::Failure;
+use super::outline::aligned;
 use super::running::{Cell, answer, document};
 use crate::api::operator::contract::session_resolve_request as resolve;
 use crate::api::operator::contract::{
@@ -71,15 +72,45 @@ pub struct How {
 impl Session {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self {
-            Self::List => answer(cell.session_list(SessionListRequest {}).await),
+            Self::List => listed(document(cell.session_list(SessionListRequest {}).await)?),
             Self::Show { session } => answer(cell.session_show(SessionShowRequest { session }).await),
             Self::Export { session, out } => {
                 exported(document(cell.session_export(SessionExportRequest { session }).await)?, out)
             }
-            Self::Seal { session } => answer(cell.session_seal(SessionSealRequest { session }).await),
+            Self::Seal { session } => sealed(document(cell.session_seal(SessionSealRequest { session }).await)?),
             Self::Resolve(verb) => answer(cell.session_resolve(verb.request()).await),
         }
     }
+}
+
+/// One line a session.
+fn listed(document: Value) -> Result<Answer, Failure> {
+    let none = Vec::new();
+    let sessions = document.get("sessions").and_then(Value::as_array).unwrap_or(&none);
+    if sessions.is_empty() {
+        return Ok(Answer::new(document).told_as("no sessions"));
+    }
+    let mut rows = vec![["SESSION", "STATE", "RECORDS", "HOST", "UPDATED", "PURPOSE"].map(str::to_owned).to_vec()];
+    rows.extend(sessions.iter().map(|session| {
+        let text = |pointer| session.pointer(pointer).map_or_else(String::new, plain);
+        let frozen = session.get("frozen").is_some_and(|frozen| !frozen.is_null());
+        let state = text("/state") + if frozen { " (frozen)" } else { "" };
+        vec![text("/sessionId"), state, text("/head/sequence"), text("/host"), text("/updatedAt"), text("/purpose")]
+    }));
+    let text = aligned(&rows).join("\n");
+    Ok(Answer::new(document).told_as(text))
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What was signed; the transcript around it is for `--json` and `session export`.
+fn sealed(transcript: Value) -> Result<Answer, Failure> {
+    let text = |pointer| transcript.pointer(pointer).map_or_else(String::new, plain);
+    let receipts = transcript.pointer("/seal/receipts").and_then(Value::as_array).map_or(0, Vec::len);
+    let text = format!("sealed at record {}, {}: {receipts} receipts", text("/seal/sequence"), text("/seal/hash"));
+    Ok(Answer::new(transcript).told_as(text))
 }
 
 /// A transcript is a file for verifiers, so even people get it as JSON.

@@ -96,6 +96,12 @@ pub enum Unusable {
         /// What shows that it was there.
         beside: PathBuf,
     },
+    /// A file that belongs to the cell is not there.
+    #[error("{path}: there is no such file; put it back from where it was moved or from a backup")]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written by a newer build.
     #[error("{path}: has format {found}, this build reads up to {known}; run a newer asp-cell")]
     Newer {

@@ -49,7 +49,11 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
 
 /// Opens a private file for reading and writing, after its mode was checked.
 pub fn open_file(path: &Path) -> Result<File, Unusable> {
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| Unusable::io(path, &error))?;
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    let file = opened.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Unusable::Gone { path: path.to_owned() },
+        _ => Unusable::io(path, &error),
+    })?;
     let metadata = file.metadata().map_err(|error| Unusable::io(path, &error))?;
     judge(path, &metadata.permissions(), FILE)?;
     Ok(file)

@@ -38,12 +38,26 @@ pub struct Demo {
 
 impl Demo {
     pub fn carry_out(self, json: bool) -> Result<Answer, Failure> {
+        if let Some(dir) = self.keep.as_deref().filter(|dir| holds_something(dir)) {
+            return Err(Failure::here(format!(
+                "{}: there is something already; expected a new directory",
+                dir.display()
+            )));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::here(format!("the demo's threads: {error}")))?;
         let mut stage = Stage::new(json);
         let told = runtime.block_on(play(&mut stage, self.keep.as_deref()));
         told.map_err(|broken| Failure::here(format!("the demo stopped after {} checks: {broken}", stage.checks())))?;
         Ok(Answer::new(json!({"checks": stage.checks(), "seconds": stage.seconds()})).told_as(stage.end()))
+    }
+}
+
+/// Whether cells put there would lie among other things; a file that is no directory counts.
+fn holds_something(dir: &Path) -> bool {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 

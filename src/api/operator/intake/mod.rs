@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::protocol::refusal::Refusal;
+use crate::protocol::residency::Zone;
 
 /// Parses one field.
 fn field<T: FromStr<Err: Display>>(pointer: &str, text: &str) -> Result<T, Refusal> {
@@ -28,6 +29,11 @@ fn optional<T: FromStr<Err: Display>>(pointer: &str, text: Option<&str>) -> Resu
 /// A field that must say something.
 fn spoken(pointer: &str, text: String, expected: &str) -> Result<String, Refusal> {
     if text.trim().is_empty() { Err(Refusal::invalid(pointer, expected)) } else { Ok(text) }
+}
+
+/// The legal zone that a field names, as it was said.
+fn legal(pointer: &str, text: String) -> Result<String, Refusal> {
+    field::<Zone>(pointer, &text).map(|_| text)
 }
 
 /// Names' own errors say "expected …" already.

@@ -1,6 +1,6 @@
 //! `org`: organisations, their consent keys, their residency policy.
 
-use super::{field, spoken};
+use super::{field, legal, spoken};
 use crate::api::operator::contract::{OrgAddRequest, OrgKeyRequest, OrgListRequest, OrgPolicyRequest};
 use crate::api::operator::contract::{org_key_request as key, org_policy_request as policy};
 use crate::engine::Operation;
@@ -36,15 +36,14 @@ impl TryFrom<OrgPolicyRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: OrgPolicyRequest) -> Result<Self, Refusal> {
         let org = field("/org", &request.org)?;
-        let zone = |pointer, zone| spoken(pointer, zone, "a legal zone, upper case, such as EEA");
         Ok(match request.change {
             None => Self::OrgPolicyShow { org },
             Some(policy::Change::Allow(allow)) => Self::OrgPolicyAllow {
                 org,
-                zone: zone("/allow/zone", allow.zone)?,
+                zone: legal("/allow/zone", allow.zone)?,
                 basis: spoken("/allow/basis", allow.basis, "the basis on which data may go there")?,
             },
-            Some(policy::Change::Deny(denied)) => Self::OrgPolicyDeny { org, zone: zone("/deny", denied)? },
+            Some(policy::Change::Deny(denied)) => Self::OrgPolicyDeny { org, zone: legal("/deny", denied)? },
         })
     }
 }

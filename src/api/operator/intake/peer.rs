@@ -1,6 +1,6 @@
 //! `peer` and `dlq`: other cells, and what they refused for good.
 
-use super::{field, optional, spoken};
+use super::{field, legal, optional, spoken};
 use crate::api::operator::contract::peer_add_request as add;
 use crate::api::operator::contract::{
     DlqListRequest, DlqPurgeRequest, DlqReplayRequest, PeerAddRequest, PeerListRequest, PeerRemoveRequest,
@@ -22,13 +22,23 @@ impl TryFrom<PeerAddRequest> for Operation {
         }
         Ok(Self::PeerAdd {
             cell: field("/cell", &request.cell)?,
-            address: spoken("/address", request.address, "host:port, the peer's UDP address")?,
+            address: address(request.address)?,
             region: spoken("/region", request.region, "the peer's region, as in its hello")?,
-            zone: spoken("/zone", request.zone, "the legal zone of the peer's region, as in its hello")?,
+            zone: legal("/zone", request.zone)?,
             anchor,
             trust_cap: request.trust_cap,
         })
     }
+}
+
+/// A host, which may be a name, and a port: what `cell.toml` takes too.
+fn address(text: String) -> Result<String, Refusal> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let plain = !bare.is_empty() && !bare.contains(['/', '@', ' ']) && (bare == host) != bare.contains(':');
+        plain && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if good { Ok(text) } else { Err(Refusal::invalid("/address", "HOST:PORT, the peer's UDP address")) }
 }
 
 /// Read here already, so that an operator hears of a wrong file at once and not from a link that never comes up.

@@ -10,10 +10,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use asp_cell::testkit::Agent;
 #[cfg(target_os = "linux")]
 use asp_cell::testkit::search::memory_holds;
 use asp_cell::testkit::search::{files_with, text_holds};
+use asp_cell::testkit::{Agent, history};
 use cli::{Cell, Federation, PATIENCE, asp_cell, document};
 use deal::{CANARY, CONTACT};
 use serde_json::Value;
@@ -88,6 +88,13 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     assert_eq!(eu.refused(&[&deposit[..], &["1e3"]].concat())["pointer"], "/amount");
     let deposited = eu.done(&[&deposit[..], &["5000.00", "--reference", "wire 7"]].concat());
     assert_eq!(deposited["sums"]["USD"], "0.00");
+    // Newcomers may deal up to 100 USD: each operator vouches for the history its agent had elsewhere.
+    for (cell, agent) in [(&eu, &buyer), (&us, &seller)] {
+        let (id, file) = (agent.id().as_str(), federation.dir.path().join("history.json"));
+        fs::write(&file, history(id).to_string()).unwrap();
+        let given = cell.done(&["trust", "assign", id, "--facts", file.to_str().unwrap(), "--reason", "moved here"]);
+        assert_eq!((&given["trust"]["level"], &given["trust"]["imported"]), (&Value::from(3), &Value::from(true)));
+    }
     let session = deal::open(&buyer, &[&seller]).await.unwrap();
     let agreed = deal::agree(&buyer, &seller, &[], session).await.unwrap();
     let closed = deal::execute(&buyer, &seller, &[], session, &agreed).await.unwrap();

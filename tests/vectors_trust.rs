@@ -11,6 +11,7 @@
 
 mod vector;
 
+use asp_cell::crypto::digest::Digest;
 use asp_cell::protocol::ids::AgentId;
 use asp_cell::protocol::refusal::Code;
 use asp_cell::protocol::time::{Span, Timestamp};
@@ -288,7 +289,8 @@ fn endorsement(given: &Value, of: &AgentId) -> Option<Endorsement> {
         }
     }
     let rating = u8::try_from(given["rating"].as_u64().expect("a rating")).expect("small");
-    Some(Endorsement { agent, score: Score::floored(number(&given["score"])), rating })
+    let by = Digest::of(&[agent.as_str().as_bytes()]);
+    Some(Endorsement { by, organisation: agent.organisation(), score: Score::floored(number(&given["score"])), rating })
 }
 
 fn peers_enforce_the_least(file: &mut File) {

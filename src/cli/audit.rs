@@ -67,7 +67,7 @@ fn off_line(file: &Path, ca: Option<&Path>) -> Result<Answer, Failure> {
 }
 
 /// A file for verifiers, so even people get it as JSON.
-fn written(document: Value, out: Option<&Path>) -> Result<Answer, Failure> {
+pub(super) fn written(document: Value, out: Option<&Path>) -> Result<Answer, Failure> {
     let text = serde_json::to_string_pretty(&document).map_err(Failure::here)?;
     let Some(file) = out else { return Ok(Answer::new(document).told_as(text)) };
     std::fs::write(file, text).map_err(|error| Failure::file(file, &error))?;

@@ -19,6 +19,7 @@ mod pki;
 mod run;
 mod running;
 mod session;
+mod trust;
 mod verify;
 
 use std::path::PathBuf;
@@ -74,6 +75,9 @@ enum Verb {
     /// What peers refused for good.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Scores of agents and what they stand on.
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// The log of what changed rights or data.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -106,6 +110,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Trust(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }

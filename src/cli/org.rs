@@ -7,7 +7,10 @@ use clap::{Args, Subcommand};
 use super::answer::Answer;
 use super::failure::Failure;
 use super::running::{Cell, answer, document, text_of};
-use crate::api::operator::contract::{OrgAddRequest, OrgKeyRequest, OrgListRequest, OrgPolicyRequest};
+use crate::api::operator::contract::org_verify_request as verify;
+use crate::api::operator::contract::{
+    OrgAddRequest, OrgKeyRequest, OrgListRequest, OrgPolicyRequest, OrgVerifyRequest,
+};
 use crate::api::operator::contract::{org_key_request as key, org_policy_request as policy};
 
 /// Organisations.
@@ -24,6 +27,24 @@ pub enum Org {
     Key(Key),
     /// The zones that its data may enter: shown or changed.
     Policy(Policy),
+    /// Verify its name, which raises the identity level of its agents.
+    Verify(Verify),
+}
+
+/// How a name is verified.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["dns", "scim"]))]
+pub struct Verify {
+    org: String,
+    /// The TXT record of `_asp.ORG` is the thumbprint of the cell's signing key: identity level 75.
+    #[arg(long)]
+    dns: bool,
+    /// The enterprise's SCIM service vouches for it, as you have seen: identity level 100.
+    #[arg(long, value_name = "ISSUER", requires = "evidence")]
+    scim: Option<String>,
+    /// What you have seen; its digest goes into the audit log.
+    #[arg(long, value_name = "FILE", requires = "scim")]
+    evidence: Option<PathBuf>,
 }
 
 /// What to do with a consent key.
@@ -63,6 +84,7 @@ impl Org {
             Self::List => answer(cell.org_list(OrgListRequest {}).await),
             Self::Key(verb) => answer(cell.org_key(verb.request()?).await),
             Self::Policy(verb) => answer(cell.org_policy(verb.request()).await),
+            Self::Verify(verb) => answer(cell.org_verify(verb.request()?).await),
         }
     }
 }
@@ -80,6 +102,19 @@ impl Key {
             None => None,
         };
         Ok(OrgKeyRequest { org: self.org, change })
+    }
+}
+
+impl Verify {
+    fn request(self) -> Result<OrgVerifyRequest, Failure> {
+        let how = match (self.scim, self.evidence) {
+            (Some(issuer), Some(file)) => {
+                let evidence = std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
+                verify::How::Scim(verify::Scim { issuer, evidence })
+            }
+            (_, _) => verify::How::Dns(verify::Dns {}),
+        };
+        Ok(OrgVerifyRequest { org: self.org, how: Some(how) })
     }
 }
 

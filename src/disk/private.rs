@@ -50,9 +50,11 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
 /// Opens a private file for reading and writing, after its mode was checked.
 pub fn open_file(path: &Path) -> Result<File, Unusable> {
     let opened = OpenOptions::new().read(true).write(true).open(path);
-    let file = opened.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Unusable::Gone { path: path.to_owned() },
-        _ => Unusable::io(path, &error),
+    let file = opened.map_err(|error| {
+        if error.kind() == ErrorKind::NotFound {
+            return Unusable::Gone { path: path.to_owned() };
+        }
+        Unusable::io(path, &error)
     })?;
     let metadata = file.metadata().map_err(|error| Unusable::io(path, &error))?;
     judge(path, &metadata.permissions(), FILE)?;

@@ -206,7 +206,7 @@ pub(super) fn export(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, 
 }
 
 /// This cell as transcripts list cells (S13).
-fn own(shared: &Shared) -> Value {
+pub(super) fn own(shared: &Shared) -> Value {
     let settings = &shared.settings;
     json!({"id": settings.cell, "region": settings.region, "zone": settings.zone, "publicUrl": settings.public_url,
         "jwks": shared.signer.jwks})

@@ -233,7 +233,8 @@ impl Engine {
             Judged::Rating(rating) => {
                 live.kept.session.rate(rating);
                 let body = json!({"messageId": id, "by": rating.by, "of": rating.of, "rating": rating.rating});
-                self.tell(batch, live, false, "rating", body)
+                self.tell(batch, live, false, "rating", body)?;
+                self.book_rating(batch, live, rating)
             }
         }
     }

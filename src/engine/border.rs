@@ -11,7 +11,7 @@ use crate::protocol::consent::Document;
 use crate::protocol::consent::crossing::{self, Route};
 use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::residency::Zone;
+use crate::protocol::residency::{Policy, Zone};
 use crate::protocol::session::Session;
 use crate::protocol::time::Timestamp;
 use crate::wire::frame::{Crossing, Relied};
@@ -94,11 +94,7 @@ impl Passage<'_> {
     }
 
     fn zone(&self, cell: &CellId) -> Result<Zone, Refusal> {
-        let place = self.settings.place_of(self.facts, cell);
-        place.and_then(|(_, zone)| zone.parse().ok()).ok_or_else(|| {
-            let detail = format!("no peer {cell}; `peer add` names it");
-            Refusal::new(Code::PeerUnreachable, detail).with("cell", cell.as_str().into())
-        })
+        zone_of(self.settings, self.facts, cell)
     }
 }
 
@@ -117,6 +113,46 @@ pub fn class_out(
         passage.class_to(peer, class)?;
     }
     Ok(())
+}
+
+/// The zone of a peer.
+pub fn zone_of(settings: &Settings, facts: &Facts, cell: &CellId) -> Result<Zone, Refusal> {
+    let place = settings.place_of(facts, cell);
+    place.and_then(|(_, zone)| zone.parse().ok()).ok_or_else(|| {
+        let detail = format!("no peer {cell}; `peer add` names it");
+        Refusal::new(Code::PeerUnreachable, detail).with("cell", cell.as_str().into())
+    })
+}
+
+/// Whether an agent's word about another may go to the other's cell, under class `trust`.
+pub fn trust_between(
+    (facts, from, to): (&Facts, &AgentId, &AgentId),
+    cell: &CellId,
+    zone: &Zone,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let (from_org, to_org) = (from.organisation(), to.organisation());
+    let org = facts.orgs.get(&from_org).ok_or_else(|| super::registry::not_home(&from_org))?;
+    let agents = [from.clone(), to.clone()];
+    let (purpose, policy) = (crossing::TRUST, &org.policy);
+    let route = Route { from: &from_org, to: &to_org, cell, zone, purpose, agents: &agents, at, policy };
+    crossing::permit(facts.consents.values(), DataClass::Trust, &route).map(|_| ())
+}
+
+/// The receiver's own check of an agent's word about one of its agents.
+pub fn trust_from(
+    settings: &Settings,
+    facts: &Facts,
+    (from, to): (&AgentId, &AgentId),
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let policy = Policy::AllBut(std::collections::BTreeSet::new());
+    let zone: Zone = settings.zone.parse().map_err(|_| Refusal::new(Code::Unspecified, "this cell's zone"))?;
+    let (from_org, to_org) = (from.organisation(), to.organisation());
+    let agents = [from.clone(), to.clone()];
+    let (cell, zone, policy, purpose) = (&settings.cell, &zone, &policy, crossing::TRUST);
+    let route = Route { from: &from_org, to: &to_org, cell, zone, purpose, agents: &agents, at, policy };
+    crossing::permit(facts.consents.values(), DataClass::Trust, &route).map(|_| ())
 }
 
 /// The organisations of a session in one cell.

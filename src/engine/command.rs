@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::inbound::Checked;
 use super::operation::Operation;
-use super::request::{Invitation, Noting, Registration, Submission};
+use super::request::{Endorsing, Invitation, Noting, Registration, Submission};
 use crate::protocol::ids::{AgentId, CellId, SessionId};
 use crate::protocol::refusal::Refusal;
 
@@ -19,6 +19,8 @@ pub enum Command {
     Submit(Box<Submission>),
     /// Take what an agent signed beside the chain, or queue it for the session's host.
     Beside(Box<Noting>),
+    /// Take an agent's endorsement of another.
+    Endorse(Box<Endorsing>),
     /// An operator's verb.
     Operate(Box<Operation>),
     /// Frames from a peer, already checked, in their order.
@@ -53,7 +55,7 @@ pub enum Outcome {
     Registered(Result<(bool, AgentId), Refusal>),
     /// A message or invitation.
     Message(Result<Taken, Refusal>),
-    /// An operator's verb.
+    /// An operator's verb, or an endorsement.
     Operated(Result<Value, Refusal>),
     /// The last number taken from the peer.
     Inbound(u64),

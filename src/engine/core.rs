@@ -108,6 +108,7 @@ impl Engine {
             Command::Invite(invitation) => Outcome::Message(refusable(self.invite(batch, *invitation))?),
             Command::Submit(submission) => Outcome::Message(refusable(self.submit(batch, *submission))?),
             Command::Beside(noting) => Outcome::Message(refusable(self.beside(batch, *noting))?),
+            Command::Endorse(endorsing) => Outcome::Operated(refusable(self.endorse(batch, *endorsing))?),
             Command::Operate(operation) => Outcome::Operated(refusable(self.operate(batch, *operation))?),
             Command::Inbound(peer, stream, frames) => Outcome::Inbound(self.take(batch, &peer, stream, frames)?),
             Command::Acked(peer, upto) => {

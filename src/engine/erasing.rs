@@ -272,6 +272,14 @@ impl Engine {
     fn forget_agent(&mut self, batch: &mut Batch<'_>, agent: &crate::protocol::ids::AgentId) -> Step<()> {
         let tag = self.shared.agent_tag(agent);
         batch.remove(&AGENTS, &tag);
+        batch.remove(&tables::REPUTATIONS, &tag);
+        for (key, _) in batch.txn.under(&tables::BOOKED, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&tables::BOOKED, &key);
+        }
+        for ((one, other), _) in batch.txn.under(&tables::MET, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&tables::MET, &(one, other));
+            batch.remove(&tables::MET, &(other, one));
+        }
         for (key, _) in batch.txn.under(&tables::FEED, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&tables::FEED, &key);
         }

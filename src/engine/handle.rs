@@ -20,13 +20,14 @@ use super::inbound::Checked;
 use super::links::{AddedPeer, Links};
 use super::operation::Operation;
 use super::request::{
-    Answer, Caller, Invitation, Noting, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage, Submission,
+    Answer, Caller, Endorsing, Invitation, Noting, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage,
+    Submission,
 };
 use super::shared::Common;
 use super::tables::{ERASURES, Tag};
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{erasing, operate, outgoing, search, transcript};
+use super::{erasing, operate, outgoing, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -240,6 +241,16 @@ impl Handle {
     /// One profile (S3).
     pub fn profile(&self, _caller: &Caller, agent: &AgentId) -> Result<Value, Refusal> {
         search::profile(&self.shared, &self.rows()?, agent, self.now())
+    }
+
+    /// The signed trust of an agent of this cell.
+    pub fn trust(&self, _caller: &Caller, agent: &AgentId) -> Result<Value, Refusal> {
+        trust::answer(&self.shared, &self.rows()?, agent, self.now())
+    }
+
+    /// An agent endorses another.
+    pub async fn endorse(&self, endorsing: Endorsing) -> Result<Value, Refusal> {
+        self.operated(Command::Endorse(Box::new(endorsing))).await
     }
 
     /// A search of the own cell's registry (S4).

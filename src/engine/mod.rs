@@ -10,9 +10,10 @@
 //! | `beside`, `noted` | ratings and disputes, which stand beside the log |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing` | balances and postings; money locked, and moved when its escrow ends; between cells |
-//! | `consents`, `registry`, `erasing`, `trust`, `operate` | the other verbs |
+//! | `consents`, `registry`, `erasing`, `operate` | the other verbs |
+//! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
-//! | `scopes`, `tables`, `bytes`, `shared`, `live`, `stop` | what they stand on |
+//! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
 //!
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
@@ -29,6 +30,7 @@ mod consents;
 pub mod core;
 mod delegating;
 pub mod effects;
+mod endorsing;
 mod erasing;
 mod escrows;
 pub mod handle;
@@ -40,11 +42,14 @@ mod noted;
 mod operate;
 pub mod operation;
 mod outbox;
+mod outcomes;
 pub mod outgoing;
 mod placing;
 mod receipts;
 mod registry;
+mod reputation;
 pub mod request;
+mod residents;
 mod scopes;
 mod search;
 mod sending;

@@ -50,6 +50,8 @@ impl Engine {
                 let request = self.erase_intent(batch, &org, &scope, &ground)?;
                 Ok(json!({"requestId": request}))
             }
+            Operation::TrustAssign { agent, assigned, reason } => self.trust_assign(batch, &agent, &assigned, &reason),
+            Operation::OrgVerify { org, how } => self.org_verify(batch, &org, &how),
             Operation::DlqReplay { number } => self.replay_dead(batch, number),
             Operation::DlqPurge { number } => self.purge_dead(batch, number),
             Operation::LedgerDeposit { org, amount, currency, reference } => {
@@ -69,6 +71,7 @@ impl Engine {
             | Operation::EraseStatus { .. }
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
+            | Operation::TrustShow { .. }
             | Operation::AuditVerify
             | Operation::AuditProve { .. }
             | Operation::AuditExport => Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into()),
@@ -140,6 +143,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             Operation::EraseStatus { request } => erase_status(&rows, *request)?,
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
             Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
+            Operation::TrustShow { agent } => super::reputation::shown(shared, &rows, agent, now)?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
             Operation::AuditProve { index } => audit::prove(shared, &rows, *index)?,
             Operation::AuditExport => audit::export(shared, &rows)?,
@@ -161,6 +165,8 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::ConsentRevoke { .. }
             | Operation::SessionResolve { .. }
             | Operation::Erase { .. }
+            | Operation::TrustAssign { .. }
+            | Operation::OrgVerify { .. }
             | Operation::DlqReplay { .. }
             | Operation::DlqPurge { .. }
             | Operation::LedgerDeposit { .. }

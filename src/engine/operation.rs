@@ -66,6 +66,24 @@ pub enum Anchor {
     Spki(String),
 }
 
+/// What an operator gives an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Assigned {
+    /// Level 5, or its end.
+    Infrastructure(bool),
+    /// History: JSON text in the shape of docs/spec/details.md S20.
+    History(String),
+}
+
+/// How an organisation's name was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verified {
+    /// By the TXT records found at `_asp.<org>`.
+    Dns(Vec<String>),
+    /// By an enterprise's SCIM, as the operator attests: issuer and digest of the evidence.
+    Scim(String, crate::crypto::digest::Digest),
+}
+
 /// One verb.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each variant is the command of docs/spec/details.md S21 with the same name")]
@@ -171,6 +189,18 @@ pub enum Operation {
     },
     DlqPurge {
         number: Option<u64>,
+    },
+    TrustShow {
+        agent: AgentId,
+    },
+    TrustAssign {
+        agent: AgentId,
+        assigned: Assigned,
+        reason: String,
+    },
+    OrgVerify {
+        org: OrgName,
+        how: Verified,
     },
     AuditVerify,
     AuditProve {

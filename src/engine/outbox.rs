@@ -174,7 +174,8 @@ impl What {
             | Self::Consent { .. }
             | Self::Revocation { .. }
             | Self::Erase(_)
-            | Self::Erased { .. } => None,
+            | Self::Erased { .. }
+            | Self::Statement { about: About::Agents { .. }, .. } => None,
         }
     }
 

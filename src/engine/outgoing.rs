@@ -125,8 +125,15 @@ impl Builder<'_> {
 
     /// Consent asked again for a statement, for every organisation of this cell that it speaks for.
     fn statement_may_go(&self, said: Said, about: &About) -> Result<Result<(), Refusal>, Fault> {
-        let (Some(class), About::Session(session)) = (said.class(), about) else { return Ok(Ok(())) };
-        self.class_may_go(*session, class)
+        let Some(class) = said.class() else { return Ok(Ok(())) };
+        match about {
+            About::Session(session) => self.class_may_go(*session, class),
+            About::Agents { from, to } => {
+                let zone = super::border::zone_of(&self.shared.settings, self.facts, self.peer);
+                let cross = |zone| super::border::trust_between((self.facts, from, to), self.peer, &zone, self.now);
+                Ok(zone.and_then(cross))
+            }
+        }
     }
 
     pub(super) fn encode(&self, on_behalf_of: Option<OrgName>, body: Body) -> Result<Vec<u8>, Held> {

@@ -116,7 +116,7 @@ impl Engine {
                 self.queue(batch, &cell, What::Record { session, sequence })?;
             }
         }
-        Ok(())
+        self.book_changes(batch, live, changes)
     }
 
     fn sender_org(&self, live: &Live, record: &Record) -> Option<OrgName> {

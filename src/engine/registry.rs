@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::core::{Batch, Engine};
+use super::operation::Verified;
 use super::request::Registration;
 use super::shared::Shared;
 use super::stop::{Step, bug};
@@ -19,6 +20,7 @@ use crate::protocol::json::Json;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::residency::{Policy, Zone};
 use crate::protocol::statement::{KeyStatement, Statement as _};
+use crate::protocol::trust::Identity;
 use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
 
@@ -138,6 +140,34 @@ impl Engine {
         KeyStatement { agent_id: agent.clone(), jkt, from, until }.sign(&self.shared.signer.key)
     }
 
+    /// `org verify`: how well the identity of an organisation's agents is established from now on.
+    pub(super) fn org_verify(&mut self, batch: &mut Batch<'_>, name: &OrgName, how: &Verified) -> Step<Value> {
+        let mut org = self.facts.orgs.get(name).cloned().ok_or_else(|| not_home(name))?;
+        let identity = match how {
+            Verified::Dns(records) => {
+                let own = self.shared.signer.key.thumbprint().to_string();
+                if !records.contains(&own) {
+                    let detail =
+                        format!("no TXT record of _asp.{name} is {own}, the thumbprint of this cell's signing key");
+                    return Err(Refusal::new(Code::PolicyViolation, detail).with("found", json!(records)).into());
+                }
+                self.audit(batch, "operator", "operator", name.as_str(), b"org verify dns")?;
+                Identity::Domain
+            }
+            Verified::Scim(issuer, evidence) => {
+                let what = format!("org verify scim {issuer} {evidence}");
+                self.audit(batch, "operator", "operator", name.as_str(), what.as_bytes())?;
+                Identity::Scim
+            }
+        };
+        org.verified = Some(identity);
+        batch.put(&ORGS, &self.shared.org_tag(name), &org)?;
+        self.change_facts(batch, |facts| {
+            facts.orgs.insert(name.clone(), org);
+        });
+        Ok(json!({"organisation": name, "identityLevel": identity.level()}))
+    }
+
     /// `org add`: makes the enrolment key, shown once, and a consent key that the cell holds.
     pub(super) fn org_add(&mut self, batch: &mut Batch<'_>, name: &OrgName) -> Step<Value> {
         if self.facts.orgs.contains_key(name) {
@@ -150,6 +180,7 @@ impl Engine {
             policy: Policy::at_home_in(&zone(&self.shared.settings.zone)?),
             consent_key: self.new_consent_key()?,
             old_keys: Vec::new(),
+            verified: None,
             added_at: batch.now,
         };
         self.audit(batch, "operator", "operator", name.as_str(), b"org add")?;

@@ -68,6 +68,19 @@ pub struct Invitation {
     pub answer_within: Option<Span>,
 }
 
+/// An agent's word for another.
+#[derive(Debug, Clone)]
+pub struct Endorsing {
+    /// Who endorses.
+    pub caller: Caller,
+    /// Whom.
+    pub of: AgentId,
+    /// 1 to 5.
+    pub rating: u8,
+    /// What the request's proof spends.
+    pub spent: Spent,
+}
+
 /// An agent's registration, proven by the key in `jwk`.
 #[derive(Debug, Clone)]
 pub struct Registration {

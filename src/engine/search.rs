@@ -12,23 +12,22 @@ use crate::protocol::ids::AgentId;
 use crate::protocol::performative::Performative;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
-use crate::store::View as Rows;
+use crate::store::{Fault, View as Rows};
 
 /// How long a search result may be relied on.
 const EXPIRES: Span = Span::seconds(3600);
-/// Identity level of an agent with a DPoP-bound key.
-const IDENTITY_LEVEL: u8 = 50;
 
 /// One agent's profile.
 pub fn profile(shared: &Shared, rows: &impl Rows, id: &AgentId, now: Timestamp) -> Reading<Value> {
     let agent = registry::agent(shared, rows, id).map_err(|fault| unavailable(&fault))?;
     let agent = agent.ok_or_else(|| Refusal::new(Code::NotFound, format!("no agent {id} in this cell")))?;
-    Ok(shown(shared, &agent, now))
+    shown(shared, rows, &agent, now).map_err(|fault| unavailable(&fault))
 }
 
-fn shown(shared: &Shared, agent: &Agent, now: Timestamp) -> Value {
+fn shown(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> Result<Value, Fault> {
     let key = agent.key();
-    json!({
+    let trust = trust::shown(shared, rows, agent, now)?;
+    Ok(json!({
         "agentId": agent.id,
         "organisation": agent.id.organisation(),
         "cell": shared.settings.cell,
@@ -40,11 +39,11 @@ fn shown(shared: &Shared, agent: &Agent, now: Timestamp) -> Value {
         "performatives": Performative::THIRTEEN.map(Performative::name),
         "description": agent.description,
         "jwk": key.map(|key| key.jwk.value()),
-        "identityLevel": IDENTITY_LEVEL,
-        "trust": trust::shown(agent, now),
+        "identityLevel": trust::identity(shared, agent).level(),
+        "trust": trust,
         "registeredAt": agent.registered_at,
         "keySince": key.map(|key| key.from),
-    })
+    }))
 }
 
 /// Agents of this cell that fit, by score descending, then by id.
@@ -56,7 +55,8 @@ pub fn search(shared: &Shared, rows: &impl Rows, wanted: &Search, now: Timestamp
     let mut found: Vec<(f64, Agent)> = Vec::new();
     for id in ids {
         let Some(agent) = registry::agent(shared, rows, &id).map_err(|fault| unavailable(&fault))? else { continue };
-        let score = trust::score(&agent, now).value();
+        let facts = trust::facts(shared, rows, &agent).map_err(|fault| unavailable(&fault))?;
+        let score = facts.score(&agent.id.organisation(), now).value();
         if fits(wanted, &agent, score) {
             found.push((score, agent));
         }
@@ -72,7 +72,8 @@ pub fn search(shared: &Shared, rows: &impl Rows, wanted: &Search, now: Timestamp
     let page: Vec<&(f64, Agent)> = found.iter().skip(skip).take(wanted.limit).collect();
     let more = found.len() > skip + page.len();
     let cursor = page.last().filter(|_| more).map(|(_, agent)| agent.id.clone());
-    let agents: Vec<Value> = page.into_iter().map(|(_, agent)| carded(shared, agent, now)).collect();
+    let carded = page.into_iter().map(|(_, agent)| carded(shared, rows, agent, now));
+    let agents: Vec<Value> = carded.collect::<Result<_, _>>().map_err(|fault| unavailable(&fault))?;
     Ok(json!({"agents": agents, "unreachable": [], "cursor": cursor}))
 }
 
@@ -84,8 +85,8 @@ fn fits(wanted: &Search, agent: &Agent, score: f64) -> bool {
 }
 
 /// A search result: the profile, signed, with its end.
-fn carded(shared: &Shared, agent: &Agent, now: Timestamp) -> Value {
-    let mut result = shown(shared, agent, now);
+fn carded(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> Result<Value, Fault> {
+    let mut result = shown(shared, rows, agent, now)?;
     let expires = now + EXPIRES;
     let mut payload = result.clone();
     if let (Value::Object(payload), Value::Object(result)) = (&mut payload, &mut result) {
@@ -97,5 +98,5 @@ fn carded(shared: &Shared, agent: &Agent, now: Timestamp) -> Value {
     if let Value::Object(result) = &mut result {
         result.insert("card".into(), json!(card));
     }
-    result
+    Ok(result)
 }

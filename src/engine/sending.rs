@@ -58,8 +58,10 @@ impl Engine {
         let record = Record::of(message, submission.signed.proof(), place);
         let hash = chain::hash(&record.canonical(), None);
         let session = self.open_session(batch, &submission, &seats, answer_within, head_of(&record, hash))?;
-        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: batch.now, due: None };
-        let mut live = Live::new(kept);
+        let mut live = Live::new(Kept::new(session, batch.now));
+        if let Some(known) = registry::agent(&self.shared, &batch.txn, &inviter)? {
+            self.check_opening(batch, &known, &live.kept.session)?;
+        }
         let names = seats.iter().map(|seat| (seat.participant, seat.agent.clone())).collect();
         let crossings =
             self.crossings(batch, &live.kept.session, &names, &inviter.organisation(), &submission.signed)?;
@@ -69,6 +71,7 @@ impl Engine {
         arriving.seats = seats;
         self.salt_used(batch, id, submission.salt)?;
         self.exported_all(batch, &arriving, &inviter.organisation())?;
+        self.count_opening(batch, self.shared.agent_tag(&inviter), &live.kept.session)?;
         self.file(batch, &mut live, arriving, &nothing())?;
         self.put_changed(batch, live);
         Ok(Taken::Placed { session: id, sequence: 1, replayed: false })
@@ -86,11 +89,14 @@ impl Engine {
         let mut participants = Vec::new();
         for seat in seats {
             let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
-            let known = registry::agent(&self.shared, &batch.txn, &seat.agent)?;
-            let standing = known.map(|agent| {
-                let signed = trust::signed(&self.shared, &agent, batch.now);
-                trust::standing(&self.shared, &settings.cell, &agent.id, Some(&signed), batch.now)
-            });
+            let standing = match registry::agent(&self.shared, &batch.txn, &seat.agent)? {
+                Some(agent) => {
+                    let (rows, now) = (&batch.txn, batch.now);
+                    let signed = trust::signed(&self.shared, rows, &agent, now)?;
+                    Some(trust::standing(&self.shared, rows, &settings.cell, &agent.id, Some(&signed), now)?)
+                }
+                None => None,
+            };
             participants.push(Participating { id: seat.participant, home, standing });
         }
         let opening = Opening {
@@ -214,7 +220,8 @@ impl Engine {
         let score = sender.and_then(|sender| sender.standing.as_ref()).map(|standing| standing.effective);
         let judged = live.kept.session.judge(act, at, &Facts { history: &past, score });
         past.end()?;
-        Ok(judged?)
+        judged?;
+        if hosted { self.check_ceiling(batch, live, act) } else { Ok(()) }
     }
 
     fn boxed(&self, batch: &Batch<'_>, agent: &AgentId, signed: &Signed) -> Step<Boxed> {
@@ -423,7 +430,7 @@ impl Engine {
         let known = registry::agent(&self.shared, &batch.txn, agent)?;
         let known = known.ok_or_else(|| Refusal::new(Code::Unauthorized, "this agent is not registered"))?;
         let statement = known.key().map(|key| key.statement.clone()).unwrap_or_default();
-        let trust = trust::signed(&self.shared, &known, batch.now);
+        let trust = trust::signed(&self.shared, &batch.txn, &known, batch.now)?;
         Ok(Profile { statement, trust: Some(trust) })
     }
 

@@ -55,6 +55,8 @@ pub struct Settings {
     pub fx: Rates,
     /// The most that each peer may owe; where nothing is named, 100,000.00 USD.
     pub exposure: BTreeMap<CellId, BTreeMap<Currency, Money>>,
+    /// The only organisation whose agents may be level 5.
+    pub operator_org: Option<OrgName>,
 }
 
 /// The cell's signing key with the certificate that names the cell.
@@ -202,7 +204,8 @@ pub type Common = Arc<Shared>;
 
 impl Settings {
     /// The highest score enforced for agents of this peer.
-    pub fn trust_cap(&self, cell: &CellId) -> f64 {
-        self.trust_caps.get(cell).copied().unwrap_or(TRUST_CAP)
+    pub fn trust_cap(&self, facts: &Facts, cell: &CellId) -> f64 {
+        let added = || facts.peers.get(cell)?.added.as_ref()?.trust_cap;
+        self.trust_caps.get(cell).copied().or_else(added).unwrap_or(TRUST_CAP)
     }
 }

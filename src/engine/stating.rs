@@ -36,9 +36,13 @@ impl Engine {
 
     /// Takes a statement: from its signer, or from the host of the session it is about.
     pub(super) fn take_statement(&mut self, batch: &mut Batch<'_>, peer: &CellId, stated: Stated) -> Step<()> {
-        match stated.about {
+        match &stated.about {
+            About::Agents { from, to } => match stated.said {
+                Said::Endorsement => self.take_endorsement(batch, peer, &stated, from, to),
+                Said::Outcome | Said::Settlement => Err(misplaced().into()),
+            },
             About::Session(session) => {
-                let mut live = self.take_out(batch, session)?;
+                let mut live = self.take_out(batch, *session)?;
                 let step = self.take_session_statement(batch, peer, &mut live, &stated);
                 self.put_changed(batch, live);
                 step
@@ -71,6 +75,7 @@ impl Engine {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
+            Said::Endorsement => return Err(misplaced().into()),
         }
         if live.kept.session.host == own {
             for cell in cells.into_iter().filter(|cell| *cell != stated.signer) {
@@ -79,6 +84,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn misplaced() -> Refusal {
+    Refusal::invalid(
+        "/about",
+        "what a statement of that kind is about: an outcome a session, an endorsement two agents",
+    )
 }
 
 /// The payload names the session that the frame does.

@@ -25,13 +25,15 @@ use crate::protocol::money::Money;
 use crate::protocol::performative::Performative;
 use crate::protocol::record::Record;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::residency::Policy;
 use crate::protocol::session::Session;
 use crate::protocol::settlement::{Settlement, Tally};
 use crate::protocol::time::Timestamp;
+use crate::protocol::trust;
 use crate::store::Table;
 use crate::wire::frame::{About, Crossing, Order, Profile, Relied, Said};
 
+/// Who is at home here.
+pub use super::residents::{Agent, AgentKey, AgentRow, ConsentKey, Org};
 /// A name in a key: its keyed hash.
 pub use crate::vault::Tag;
 
@@ -98,6 +100,14 @@ pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 
+/// What this cell knows of an agent, its own or another cell's, folded from [`BOOKED`].
+pub const REPUTATIONS: Table<Tag, Reputation> = Table::new("reputations");
+/// The facts of each agent in the order in which they were booked.
+pub const BOOKED: Table<(Tag, u64), Booked> = Table::new("booked");
+/// When two agents last closed a session with each other.
+pub const MET: Table<(Tag, Tag), Timestamp> = Table::new("met");
+/// Sessions an agent of this cell opened, by when: what its quota counts.
+pub const INVITED: Table<(Tag, u64, SessionId), ()> = Table::new("invited");
 /// Complete nodes of the logs' Merkle trees: which log, which node (`protocol::merkle`).
 pub const NODES: Table<(u8, u64), Digest> = Table::new("nodes");
 /// Balances: an organisation's tag, then the account's.
@@ -260,6 +270,25 @@ pub struct Kept {
     pub updated_at: Timestamp,
     /// The deadline it is filed under.
     pub due: Option<Timestamp>,
+    /// The decisions on commitments that count in its parties' trust.
+    pub decided: BTreeMap<CommitmentId, trust::Decision>,
+    /// Whether its end counts in its parties' trust.
+    pub counted: bool,
+}
+
+impl Kept {
+    /// A session just opened or just met.
+    pub const fn new(session: Session, now: Timestamp) -> Self {
+        Self {
+            session,
+            replicas: BTreeMap::new(),
+            frozen: None,
+            updated_at: now,
+            due: None,
+            decided: BTreeMap::new(),
+            counted: false,
+        }
+    }
 }
 
 /// Who a participant is, sealed under the scopes of a box.
@@ -419,89 +448,6 @@ pub struct Dead {
     pub at: Timestamp,
 }
 
-/// An organisation at home here.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Org {
-    /// Its name.
-    pub name: OrgName,
-    /// SHA-256 of its enrolment key.
-    pub enrolment: Digest,
-    /// Its residency policy.
-    pub policy: Policy,
-    /// Its consent key.
-    pub consent_key: ConsentKey,
-    /// Keys used before.
-    pub old_keys: Vec<Json>,
-    /// When it was added.
-    pub added_at: Timestamp,
-}
-
-/// An organisation's consent key.
-#[derive(Clone, Serialize, Deserialize)]
-pub enum ConsentKey {
-    /// Held by the cell: PKCS#8 DER.
-    Held(Vec<u8>),
-    /// Kept by the organisation: the public JWK.
-    Own(Json),
-}
-
-impl std::fmt::Debug for ConsentKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Held(_) => "Held(…)",
-            Self::Own(_) => "Own(…)",
-        })
-    }
-}
-
-/// An agent at home here: [`Agent`] sealed under its organisation's and its own scope.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AgentRow {
-    /// Its organisation.
-    pub organisation: OrgName,
-    /// The tags of the scopes whose secrets make its key.
-    pub scopes: Vec<Tag>,
-    /// The sealed profile.
-    #[serde(with = "super::bytes")]
-    pub sealed: Vec<u8>,
-}
-
-/// An agent's profile and keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agent {
-    /// Its name.
-    pub id: AgentId,
-    /// What it can do.
-    pub capabilities: Vec<String>,
-    /// What it speaks.
-    pub protocols: Vec<String>,
-    /// Where it says it is.
-    pub region: String,
-    /// What it says of itself.
-    pub description: Option<String>,
-    /// Whether peers may find it.
-    pub federated: bool,
-    /// Its keys, the current one last.
-    pub keys: Vec<AgentKey>,
-    /// When it was registered.
-    pub registered_at: Timestamp,
-}
-
-/// One key of an agent and the home cell's statement about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentKey {
-    /// The public JWK.
-    pub jwk: Json,
-    /// Its thumbprint.
-    pub thumbprint: Digest,
-    /// From when.
-    pub from: Timestamp,
-    /// Until when; absent for the current one.
-    pub until: Option<Timestamp>,
-    /// JWS of kind `key`.
-    pub statement: String,
-}
-
 /// One entry of the export or import ledger (docs/spec/details.md S14).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Crossed {
@@ -523,6 +469,30 @@ pub struct Crossed {
     pub to: CellId,
     /// When.
     pub at: Timestamp,
+}
+
+/// What an agent's facts come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reputation {
+    /// All of them, folded.
+    pub facts: trust::Facts,
+    /// The digest over the outcomes counted (docs/spec/details.md section 5 "`signature`").
+    pub outcomes: Digest,
+    /// How many were booked.
+    pub booked: u64,
+}
+
+/// One fact and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Booked {
+    /// When.
+    pub at: Timestamp,
+    /// The session it comes from.
+    pub session: Option<SessionId>,
+    /// Who the agent was in it.
+    pub participant: Option<ParticipantId>,
+    /// The fact.
+    pub fact: trust::Fact,
 }
 
 /// A request for erasure.

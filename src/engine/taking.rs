@@ -2,8 +2,6 @@
 //!
 //! Source: docs/spec/federation.md section 3; equivocation: docs/spec/protocol.md section 2 "Receipt".
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
 use super::command::PeerSaid;
@@ -172,7 +170,7 @@ impl Engine {
         if submit.performative == Performative::Introduce {
             self.admit_trust(batch, &live.kept.session, &submit.boxed.agent, &mut submit.profile)?;
             let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());
-            self.set_standing(live, submit.sender, &submit.boxed.agent, trust, record.timestamp);
+            self.set_standing(batch, live, submit.sender, &submit.boxed.agent, trust, record.timestamp)?;
         }
         act.hold.clone_from(&submit.hold);
         let judged = self.judge(batch, live, &act, record.timestamp);
@@ -298,8 +296,7 @@ impl Engine {
         };
         let act = Act::of_record(record, sender.ok_or_else(unknown)?)?;
         let session = Session::invite(&act, opening)?;
-        let kept = Kept { session, replicas: BTreeMap::new(), frozen: None, updated_at: record.timestamp, due: None };
-        Ok(Live::new(kept))
+        Ok(Live::new(Kept::new(session, record.timestamp)))
     }
 
     fn store_copy(
@@ -348,7 +345,7 @@ impl Engine {
         }
         self.admit_record(batch, live, &mut placed)?;
         let record = &placed.record;
-        self.answered_with(live, &placed, record.timestamp);
+        self.answered_with(batch, live, &placed, record.timestamp)?;
         let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
         let changes = match derived {
             Ok(changes) => changes,
@@ -405,25 +402,33 @@ impl Engine {
     }
 
     /// The trust of whoever answers, from the profile that came with the answer: each cell has its own word for it.
-    pub(super) fn answered_with(&self, live: &mut Live, placed: &Placed, at: Timestamp) {
-        let (Some(profile), Some(boxed)) = (&placed.profile, &placed.boxed) else { return };
-        let Some(sender) = placed.record.sender.participant() else { return };
-        self.set_standing(live, sender, &boxed.agent, profile.trust.as_deref(), at);
+    pub(super) fn answered_with(
+        &self,
+        batch: &Batch<'_>,
+        live: &mut Live,
+        placed: &Placed,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        let (Some(profile), Some(boxed)) = (&placed.profile, &placed.boxed) else { return Ok(()) };
+        let Some(sender) = placed.record.sender.participant() else { return Ok(()) };
+        self.set_standing(batch, live, sender, &boxed.agent, profile.trust.as_deref(), at)
     }
 
     /// Sets what this cell makes of a participant's signed trust.
     pub(super) fn set_standing(
         &self,
+        batch: &Batch<'_>,
         live: &mut Live,
         sender: ParticipantId,
         agent: &AgentId,
         trust: Option<&str>,
         at: Timestamp,
-    ) {
+    ) -> Result<(), Fault> {
         if let Some(participant) = live.kept.session.participants.iter_mut().find(|p| p.id == sender) {
-            let standing = trust::standing(&self.shared, &participant.home.cell, agent, trust, at);
-            participant.standing = Some(standing);
+            let home = &participant.home.cell;
+            participant.standing = Some(trust::standing(&self.shared, &batch.txn, home, agent, trust, at)?);
         }
+        Ok(())
     }
 
     /// An own message has its place: its sender is told, and what waited is dropped.

@@ -99,7 +99,7 @@ impl<R: Rows> Export<'_, R> {
             "consents": self.consents(&kept.session),
             "erasures": self.erasures()?,
             "disputes": [],
-            "outcome": [],
+            "outcome": super::outcomes::all(self.view.rows, self.session)?,
         });
         if kept.session.state.is_final()
             && let Some(row) = rows.last()

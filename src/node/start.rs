@@ -212,6 +212,7 @@ fn engine_settings(settings: &Settings, bound: SocketAddr) -> engine::shared::Se
         dispute_window: settings.limits.dispute_window,
         placement_timeout: settings.limits.placement_timeout,
         peers: settings.peers.iter().map(place).collect(),
+        operator_org: settings.cell.operator_org.clone(),
         trust_caps: settings.peers.iter().map(|peer| (peer.cell.clone(), peer.trust_cap)).collect(),
         fx: rates(&settings.limits.fx),
         exposure: settings.peers.iter().map(|peer| (peer.cell.clone(), limits(&peer.exposure))).collect(),

@@ -21,6 +21,7 @@ use super::topology::{Place, Topology};
 use crate::crypto::entropy::draw;
 use crate::engine::Operation;
 use crate::engine::clock::{Clock as _, SystemClock};
+use crate::engine::operation::Assigned;
 use crate::node::config::Identity;
 use crate::node::{create, pki};
 use crate::protocol::ids::{CellId, OrgName};
@@ -180,13 +181,19 @@ async fn people(topology: &Topology, federation: &mut Federation) -> Result<(), 
         let deposit = Operation::LedgerDeposit { org, amount, currency, reference: None };
         federation.cell(&home)?.operate(deposit).await?;
     }
-    for id in &topology.agents {
+    for (id, history) in &topology.agents {
         let org = id.organisation();
         let (Some(home), Some(enrolment)) = (federation.homes.get(&org), federation.enrolment.get(&org)) else {
             return Err(Failure::Topology(format!("{id} belongs to no organisation of the topology")));
         };
         let agent = Agent::new(id.clone(), &federation.cell(home.as_str())?.url()?);
         agent.register(enrolment, &["deal"]).await?;
+        if let Some(history) = history {
+            let assigned = Assigned::History(history.to_string());
+            let reason = "test kit".to_owned();
+            let assign = Operation::TrustAssign { agent: id.clone(), assigned, reason };
+            federation.cell(home.as_str())?.operate(assign).await?;
+        }
         federation.agents.insert(id.clone(), agent);
     }
     Ok(())

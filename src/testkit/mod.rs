@@ -25,4 +25,4 @@ pub use consent::ConsentSpec;
 pub use draft::{Draft, Invitation};
 pub use failure::{Failure, Problem};
 pub use federation::Federation;
-pub use topology::Topology;
+pub use topology::{Topology, history};

@@ -46,6 +46,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use super::consent::ConsentSpec;
 use super::failure::Failure;
 use super::federation::Federation;
@@ -57,8 +59,8 @@ use crate::protocol::ids::{AgentId, BadName, CellId, OrgName};
 pub struct Topology {
     pub(super) cells: Vec<Place>,
     pub(super) orgs: Vec<(OrgName, CellId)>,
-    pub(super) agents: Vec<AgentId>,
     pub(super) funds: Vec<(OrgName, String, String)>,
+    pub(super) agents: Vec<(AgentId, Option<Value>)>,
     pub(super) consents: Vec<ConsentSpec>,
     pub(super) variables: Vec<(OsString, OsString)>,
     pub(super) binary: Option<PathBuf>,
@@ -117,11 +119,27 @@ impl Topology {
         self
     }
 
-    /// An agent of one of the organisations, registered with its cell.
+    /// An agent of one of the organisations, registered with its cell, with a history that its operator vouches for
+    /// ([`history`]): level 3, so that it may deal.
     #[must_use]
-    pub fn agent(mut self, id: &str) -> Self {
+    pub fn agent(self, id: &str) -> Self {
+        self.with_history(id, history(id))
+    }
+
+    /// An agent without any history: level 0, at most 100 USD and three sessions a day.
+    #[must_use]
+    pub fn newcomer(mut self, id: &str) -> Self {
         if let Some(id) = self.name(id) {
-            self.agents.push(id);
+            self.agents.push((id, None));
+        }
+        self
+    }
+
+    /// An agent with this history, in the shape of docs/spec/details.md S20.
+    #[must_use]
+    pub fn with_history(mut self, id: &str, history: Value) -> Self {
+        if let Some(id) = self.name(id) {
+            self.agents.push((id, Some(history)));
         }
         self
     }
@@ -184,4 +202,12 @@ impl Topology {
         let parsed = text.parse().map_err(|error: BadName| self.mistakes.push(format!("{text}: {error}")));
         parsed.ok()
     }
+}
+
+/// The history of an agent that has dealt often and well: with a new key it scores 76, level 3.
+#[must_use]
+pub fn history(agent: &str) -> Value {
+    json!({"agentId": agent, "successes": 400, "closed": 405,
+        "commitments": {"settled": 398, "breached": 2}, "payments": {"decided": 90, "inTime": 90},
+        "ratings": {"count": 180, "sum": 880}, "responseTimes": {"count": 50, "mean": 4.2, "deviation": 0.2}})
 }

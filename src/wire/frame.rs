@@ -110,6 +110,8 @@ pub enum Said {
     Outcome,
     /// An order to credit what an escrow released.
     Settlement,
+    /// One agent's endorsement of another.
+    Endorsement,
 }
 
 /// What a statement is about.
@@ -117,6 +119,13 @@ pub enum Said {
 pub enum About {
     /// A session of both cells.
     Session(SessionId),
+    /// An agent of the one cell and one of the other.
+    Agents {
+        /// Whose word it is.
+        from: AgentId,
+        /// About whom.
+        to: AgentId,
+    },
 }
 
 impl Said {
@@ -126,6 +135,7 @@ impl Said {
         match self {
             Self::Outcome => Kind::Outcome,
             Self::Settlement => Kind::Settlement,
+            Self::Endorsement => Kind::Endorsement,
         }
     }
 
@@ -134,6 +144,7 @@ impl Said {
     pub const fn class(self) -> Option<DataClass> {
         match self {
             Self::Outcome | Self::Settlement => Some(DataClass::Metadata),
+            Self::Endorsement => Some(DataClass::Trust),
         }
     }
 }

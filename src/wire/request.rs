@@ -31,6 +31,25 @@ pub const MAX_DESCRIPTION: usize = 1_000;
 /// The protocol that every agent speaks.
 pub const PROTOCOL: &str = "asp/1.0";
 
+/// `POST /v1/asp/trust/{agentId}/endorsements`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endorsement {
+    /// 1 to 5.
+    pub rating: u8,
+}
+
+impl Endorsement {
+    /// Reads the body.
+    pub fn read(body: &Value) -> Result<Self, Refusal> {
+        const EXPECTED: &str = "an integer from 1 to 5";
+        let mut members = Members::of("", Some(body))?;
+        let rating = members.integer("rating", EXPECTED)?;
+        members.finish()?;
+        let rating = rating.and_then(|rating| u8::try_from(rating).ok()).filter(|rating| (1..=5).contains(rating));
+        rating.map(|rating| Self { rating }).ok_or_else(|| Refusal::invalid("/rating", EXPECTED))
+    }
+}
+
 /// `POST /v1/asp/sessions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {

@@ -98,6 +98,7 @@ fn parts(directory: &Path) -> (Parts, Lock) {
             trust_caps: BTreeMap::new(),
             fx: asp_cell::protocol::rate::Rates::default(),
             exposure: BTreeMap::new(),
+            operator_org: None,
         },
         store: opened.store,
         vault: opened.vault,

@@ -114,6 +114,7 @@ impl Cell {
             trust_caps: BTreeMap::new(),
             fx: asp_cell::protocol::rate::Rates::default(),
             exposure: BTreeMap::new(),
+            operator_org: None,
         };
         let parts = Parts {
             settings,

@@ -10,7 +10,7 @@ use super::proof::{self, Check, Purpose, spent};
 use super::query::Query;
 use super::reply::{Outcome, Reply};
 use crate::crypto::digest::Digest;
-use crate::engine::request::{Registration, Search};
+use crate::engine::request::{Endorsing, Registration, Search};
 use crate::protocol::ids::AgentId;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::wire::request;
@@ -84,4 +84,29 @@ pub fn profile(call: &Call) -> Outcome {
     let unknown = || Refusal::new(Code::NotFound, "no agent of that name is known here");
     let agent: AgentId = call.segment("agentId").parse().map_err(|_| unknown())?;
     Ok(Reply::document(call.handle().profile(&caller, &agent)?))
+}
+
+/// `GET /v1/asp/trust/{agentId}`
+pub fn trust(call: &Call) -> Outcome {
+    call.query(&[])?;
+    call.no_authorization()?;
+    let caller = proof::reader(call)?;
+    let unknown = || Refusal::new(Code::NotFound, "no agent of that name is known here");
+    let agent: AgentId = call.segment("agentId").parse().map_err(|_| unknown())?;
+    Ok(Reply::document(call.handle().trust(&caller, &agent)?))
+}
+
+/// `POST /v1/asp/trust/{agentId}/endorsements`
+pub async fn endorse(call: Call) -> Outcome {
+    let body = call.document()?;
+    call.query(&[])?;
+    let request = request::Endorsement::read(&body)?;
+    call.no_authorization()?;
+    let proven = Check::of(&call).check(proof::header(&call)?, Purpose::Request)?;
+    let caller = call.handle().caller(proven.thumbprint())?;
+    call.limited(&caller, 1)?;
+    let expected = "agent://ORG/NAME, percent-encoded as one segment";
+    let of: AgentId = call.segment("agentId").parse().map_err(|_| Refusal::new(Code::NotFound, expected))?;
+    let endorsing = Endorsing { caller, of, rating: request.rating, spent: spent(&proven) };
+    Ok(Reply::document(call.handle().endorse(endorsing).await?).status(StatusCode::CREATED))
 }

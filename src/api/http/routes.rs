@@ -65,6 +65,8 @@ const ROUTES: &[Route] = &[
     post("/v1/asp/registry", |call| registry::register(call).boxed()),
     get("/v1/asp/registry", Offer::Document, |call| registry::search(call).boxed()),
     get("/v1/asp/registry/{agentId}", Offer::Document, |call| read(call, registry::profile)),
+    get("/v1/asp/trust/{agentId}", Offer::Document, |call| read(call, registry::trust)),
+    post("/v1/asp/trust/{agentId}/endorsements", |call| registry::endorse(call).boxed()),
     post("/v1/asp/sessions", |call| messages::invite(call).boxed()),
     get("/v1/asp/sessions", Offer::Document, |call| read(call, sessions::list)),
     get("/v1/asp/sessions/{id}", Offer::Document, |call| read(call, sessions::show)),

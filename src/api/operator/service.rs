@@ -72,6 +72,9 @@ verbs! {
     ledger_deposit LedgerDepositRequest;
     ledger_withdraw LedgerWithdrawRequest;
     ledger_show LedgerShowRequest;
+    trust_show TrustShowRequest;
+    trust_assign TrustAssignRequest;
+    org_verify OrgVerifyRequest;
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;
     audit_export AuditExportRequest;

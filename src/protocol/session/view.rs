@@ -6,9 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{Participant, Session, Standing};
+use crate::crypto::jws::Kind;
 use crate::protocol::commitment::Commitment;
 use crate::protocol::escrow::Held;
-use crate::protocol::ids::{AgentId, ParticipantId};
+use crate::protocol::ids::{AgentId, CellId, ParticipantId};
 use crate::protocol::time::Timestamp;
 
 /// For whom a view is made.
@@ -55,6 +56,37 @@ impl Session {
             "you": reader.you,
             "asks": reader.you.and_then(|you| self.asks(you)),
         })
+    }
+
+    /// S17 of a session that ended, as `cell` states it.
+    #[must_use]
+    pub fn outcome_view(&self, cell: &CellId) -> Value {
+        let commitment = |c: &Commitment| {
+            let late = c.breach.is_some_and(|breach| breach.severity == 1);
+            json!({"commitmentId": c.id, "obligor": c.obligor, "status": c.status.name(), "late": late})
+        };
+        let party =
+            |p: &Participant| json!({"participantId": p.id, "organisation": p.home.organisation, "cell": p.home.cell});
+        let rating = |r: &super::Rating| json!({"of": r.of, "by": r.by, "rating": r.rating});
+        json!({
+            "type": Kind::Outcome.payload_type(),
+            "sessionId": self.id,
+            "head": self.head.hash,
+            "outcome": self.outcome,
+            "weight": if self.is_internal() { 0.5 } else { 1.0 },
+            "parties": self.participants.iter().filter(|p| p.joined).map(party).collect::<Vec<_>>(),
+            "commitments": self.commitments.iter().map(commitment).collect::<Vec<_>>(),
+            "ratings": self.ratings.iter().map(rating).collect::<Vec<_>>(),
+            "cell": cell,
+        })
+    }
+
+    /// Whether all who took part are of one organisation.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        let mut organisations = self.participants.iter().filter(|p| p.joined).map(|p| &p.home.organisation);
+        let first = organisations.next();
+        organisations.all(|organisation| Some(organisation) == first)
     }
 
     fn offers_view(&self, now: Timestamp) -> Vec<Value> {

@@ -125,7 +125,7 @@ impl Report {
         *known = (*known).max(verdict);
     }
 
-    pub(super) fn warn(&mut self, warning: impl Into<String>) {
+    pub(in crate::protocol) fn warn(&mut self, warning: impl Into<String>) {
         let warning = warning.into();
         if self.warnings.len() < SPELLED_OUT && !self.warnings.contains(&warning) {
             self.warnings.push(warning);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::score::Score;
+use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, OrgName};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Span;
@@ -21,8 +22,10 @@ const LEAST_SCORE: u16 = 3_000;
 /// One agent's endorsement of another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endorsement {
-    /// Who endorses.
-    pub agent: AgentId,
+    /// Who endorses: a keyed hash, so that the weight stays when the name is erased.
+    pub by: Digest,
+    /// Its organisation.
+    pub organisation: OrgName,
     /// Its published score at that moment.
     pub score: Score,
     /// 1 to 5.
@@ -46,17 +49,16 @@ pub fn admit(by: &AgentId, of: &AgentId, since_closed: Option<Span>) -> Result<(
 /// A later endorsement of the same agent replaces its earlier one.
 #[must_use]
 pub fn peer_endorsement(organisation: &OrgName, endorsements: &[Endorsement]) -> f64 {
-    let latest: BTreeMap<&AgentId, &Endorsement> = endorsements.iter().map(|given| (&given.agent, given)).collect();
+    let latest: BTreeMap<Digest, &Endorsement> = endorsements.iter().map(|given| (given.by, given)).collect();
     let mut best: BTreeMap<OrgName, f64> = BTreeMap::new();
     for endorsement in latest.values() {
-        let by = endorsement.agent.organisation();
-        let points = points(endorsement, by == *organisation);
-        let held = best.entry(by).or_default();
+        let points = points(endorsement, endorsement.organisation == *organisation);
+        let held = best.entry(endorsement.organisation.clone()).or_default();
         *held = held.max(points);
     }
     let mut points: Vec<f64> = best.into_values().collect();
     points.sort_by(|one, other| other.total_cmp(one));
-    points.iter().take(COUNTED).sum::<f64>().min(100.0)
+    points.iter().take(COUNTED).fold(0.0, |sum, points| sum + points).min(100.0)
 }
 
 /// `d·(r/5)·s²/90`.

@@ -7,7 +7,10 @@
 
 mod components;
 mod endorsement;
+pub mod evidence;
+mod fact;
 mod facts;
+pub mod history;
 mod level;
 mod peer;
 mod penalty;
@@ -18,7 +21,8 @@ pub use components::{
     review_quality, security_posture,
 };
 pub use endorsement::{Endorsement, admit, peer_endorsement};
-pub use facts::Facts;
+pub use fact::{Closed, Decision, Fact, Imported};
+pub use facts::{Counts, Facts};
 pub use level::{EscrowDuty, Level};
 pub use peer::{Estimate, HomeWord, OWN_ESTIMATE_FROM, enforced};
 pub use penalty::{Penalty, credit, weight};

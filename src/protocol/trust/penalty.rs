@@ -40,6 +40,11 @@ impl Penalty {
         self.since = at;
     }
 
+    /// A breach booked before is reversed.
+    pub fn reverse(&mut self, severity: u8) {
+        self.booked = (self.booked - PER_SEVERITY * f64::from(severity)).max(0.0);
+    }
+
     /// A breach of a severity; books nothing of the idle time.
     pub fn breach(&mut self, severity: u8) {
         self.booked += PER_SEVERITY * f64::from(severity);

@@ -9,6 +9,7 @@ mod ledger;
 mod org;
 mod peer;
 mod session;
+mod trust;
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,0 +1,328 @@
+//! Booking: what a record means for the trust of a session's parties, in the commit that files the record.
+//!
+//! Every cell that has a copy books for every party whose name it knows, its own agents and others alike: for its own
+//! that is their score, for others its own estimate of them. Source: docs/spec/details.md section 5.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::core::{Batch, Engine};
+use super::live::Live;
+use super::operation::Assigned;
+use super::outcomes;
+use super::registry;
+use super::shared::Shared;
+use super::stop::Step;
+use super::tables::{BOOKED, Booked, INVITED, REPUTATIONS, Reputation, Tag};
+use super::view::View;
+use crate::crypto::digest::Digest;
+use crate::crypto::json::canonical;
+use crate::protocol::commitment::{Commitment, Kind, Status};
+use crate::protocol::ids::{AgentId, ParticipantId};
+use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::{Changes, Session, State};
+use crate::protocol::time::Timestamp;
+use crate::protocol::trust::{self, Closed, Decision, Fact, Facts, Identity};
+use crate::store::{Fault, Order, View as Rows};
+
+/// Records of a closed session read for response times.
+const MOST_RECORDS: usize = 10_000;
+
+/// Whom a fact is about, and where it comes from.
+pub(super) struct About<'a> {
+    pub agent: &'a AgentId,
+    pub session: Option<&'a Session>,
+    pub participant: Option<ParticipantId>,
+}
+
+impl Engine {
+    /// Books what a record brought about.
+    pub(super) fn book_changes(&mut self, batch: &mut Batch<'_>, live: &mut Live, changes: &Changes) -> Step<()> {
+        let ended = changes.to.is_final() && !live.kept.counted;
+        if changes.commitments.is_empty() && !ended {
+            return Ok(());
+        }
+        let names = self.names(batch, live.kept.session.id)?;
+        self.book_decisions(batch, live, &names)?;
+        if ended {
+            live.kept.counted = true;
+            match live.kept.session.state {
+                State::Closed => self.book_end(batch, live, &names)?,
+                State::Failed => self.uncount_opening(batch, live, &names),
+                State::Invited
+                | State::Introduced
+                | State::Conversing
+                | State::Agreeing
+                | State::Executing
+                | State::Escalated => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Commitments decided, or decided otherwise than before, since they were looked at last.
+    pub(super) fn book_decisions(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &mut Live,
+        names: &BTreeMap<ParticipantId, AgentId>,
+    ) -> Step<()> {
+        let session = live.kept.session.clone();
+        for commitment in &session.commitments {
+            let before = live.kept.decided.get(&commitment.id).copied();
+            let now = decision(&session, commitment);
+            if before == now {
+                continue;
+            }
+            if let Some(agent) = names.get(&commitment.obligor) {
+                let about = About { agent, session: Some(&session), participant: Some(commitment.obligor) };
+                for fact in before.map(Fact::Reversed).into_iter().chain(now.map(Fact::Decided)) {
+                    self.learn(batch, &about, fact)?;
+                }
+            }
+            match now {
+                Some(now) => live.kept.decided.insert(commitment.id, now),
+                None => live.kept.decided.remove(&commitment.id),
+            };
+        }
+        Ok(())
+    }
+
+    /// A session reached CLOSED: its outcome is signed, and counts for all who took part.
+    fn book_end(&mut self, batch: &mut Batch<'_>, live: &Live, names: &BTreeMap<ParticipantId, AgentId>) -> Step<()> {
+        let session = live.kept.session.clone();
+        let outcome = self.state_outcome(batch, live)?;
+        let internal = session.is_internal();
+        let breach = session.commitments.iter().any(|commitment| commitment.breach.is_some());
+        let success = session.outcome.map_or(0.0, |outcome| trust::weight(outcome, breach, internal));
+        let present: Vec<&AgentId> = names
+            .iter()
+            .filter(|(id, _)| session.participant(**id).is_some_and(|p| p.joined))
+            .map(|(_, agent)| agent)
+            .collect();
+        self.meet_each_other(batch, &session, &present)?;
+        let mut answers = self.response_times(batch, &session)?;
+        for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
+            let Some(agent) = names.get(&participant.id) else { continue };
+            let about = About { agent, session: Some(&session), participant: Some(participant.id) };
+            if let Some(seconds) = answers.remove(&participant.id) {
+                self.learn(batch, &about, Fact::Answered(seconds))?;
+            }
+            let rated = session.ratings.iter().filter(|rating| rating.of == participant.id);
+            for rating in rated.filter(|rating| crosses(&session, rating.by, rating.of)) {
+                self.learn(batch, &about, Fact::Rated(rating.rating))?;
+            }
+            let whole = if internal { 0.5 } else { 1.0 };
+            let closed = Closed { success, whole, end_to_end: session.constraints.end_to_end, outcome };
+            self.learn(batch, &about, Fact::Closed(closed))?;
+        }
+        Ok(())
+    }
+
+    /// A rating given after the end.
+    pub(super) fn book_rating(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        rating: crate::protocol::session::Rating,
+    ) -> Step<()> {
+        let session = &live.kept.session;
+        if crosses(session, rating.by, rating.of) {
+            let names = self.names(batch, session.id)?;
+            if let Some(agent) = names.get(&rating.of) {
+                let about = About { agent, session: Some(session), participant: Some(rating.of) };
+                self.learn(batch, &about, Fact::Rated(rating.rating))?;
+            }
+        }
+        self.state_outcome(batch, live)?;
+        Ok(())
+    }
+
+    /// Books one fact and folds it into the agent's reputation.
+    pub(super) fn learn(&mut self, batch: &mut Batch<'_>, about: &About<'_>, fact: Fact) -> Step<()> {
+        let tag = self.shared.agent_tag(about.agent);
+        let mut reputation = if let Some(reputation) = batch.txn.get(&REPUTATIONS, &tag)? {
+            reputation
+        } else {
+            let known = registry::agent(&self.shared, &batch.txn, about.agent)?;
+            let since = known.map_or(batch.now, |agent| agent.registered_at);
+            Reputation {
+                facts: Facts::registered(Identity::BoundKey, since),
+                outcomes: Digest::of(&[b"[]"]),
+                booked: 0,
+            }
+        };
+        reputation.facts.book(&fact, batch.now);
+        let counted = matches!(fact, Fact::Closed(_));
+        let (session, participant) = (about.session.map(|session| session.id), about.participant);
+        let row = Booked { at: batch.now, session, participant, fact };
+        batch.put(&BOOKED, &(tag, reputation.booked), &row)?;
+        reputation.booked += 1;
+        if counted {
+            reputation.outcomes = outcomes_digest(&booked(&batch.txn, tag)?);
+        }
+        batch.put(&REPUTATIONS, &tag, &reputation)?;
+        Ok(())
+    }
+
+    /// From another's record to one's next, in seconds, by participant.
+    fn response_times(&self, batch: &Batch<'_>, session: &Session) -> Result<BTreeMap<ParticipantId, Vec<f64>>, Fault> {
+        let view = View { shared: &self.shared, rows: &batch.txn };
+        let mut times: BTreeMap<ParticipantId, Vec<f64>> = BTreeMap::new();
+        // The newest record of anybody but the one named by the key, since that one's own last record.
+        let mut waiting: BTreeMap<ParticipantId, Timestamp> = BTreeMap::new();
+        for row in view.logged_after(session.id, 0, MOST_RECORDS)? {
+            let Some(sender) = row.record.sender.participant() else { continue };
+            if let Some(since) = waiting.remove(&sender) {
+                times.entry(sender).or_default().push(seconds(since, row.record.timestamp));
+            }
+            for other in session.participants.iter().filter(|p| p.id != sender) {
+                waiting.insert(other.id, row.record.timestamp);
+            }
+        }
+        Ok(times)
+    }
+
+    /// A declined, expired or withdrawn invitation does not count against the quota.
+    fn uncount_opening(&self, batch: &mut Batch<'_>, live: &Live, names: &BTreeMap<ParticipantId, AgentId>) {
+        let session = &live.kept.session;
+        if let Some(agent) = session.participants.first().and_then(|inviter| names.get(&inviter.id)) {
+            let key = (self.shared.agent_tag(agent), session.opened_at.0.cast_unsigned(), session.id);
+            batch.remove(&INVITED, &key);
+        }
+    }
+
+    /// `trust assign`: level 5, or imported history, by the operator's word.
+    pub(super) fn trust_assign(
+        &mut self,
+        batch: &mut Batch<'_>,
+        agent: &AgentId,
+        assigned: &Assigned,
+        reason: &str,
+    ) -> Step<Value> {
+        let unknown = || Refusal::new(Code::NotFound, format!("no agent {agent} in this cell"));
+        let known = registry::agent(&self.shared, &batch.txn, agent)?.ok_or_else(unknown)?;
+        let fact = match assigned {
+            Assigned::Infrastructure(on) => {
+                if *on && self.shared.settings.operator_org.as_ref() != Some(&agent.organisation()) {
+                    let detail = "level 5 is for agents of the cell's own operator alone; [cell] operator_org names it";
+                    return Err(Refusal::new(Code::PolicyViolation, detail).at("/level").into());
+                }
+                Fact::Infrastructure(*on)
+            }
+            Assigned::History(text) => {
+                let tag = |agent: &AgentId| Digest(self.shared.agent_tag(agent).0);
+                Fact::Imported(Box::new(trust::history::read(text, agent, tag)?))
+            }
+        };
+        let tag = self.shared.agent_tag(agent);
+        self.audit(batch, "operator", "operator", &tag.to_string(), format!("trust assign: {reason}").as_bytes())?;
+        self.learn(batch, &About { agent, session: None, participant: None }, fact)?;
+        let shown = super::trust::shown(&self.shared, &batch.txn, &known, batch.now)?;
+        Ok(json!({"agentId": agent, "trust": shown}))
+    }
+
+    /// Signs the session's outcome as it stands and tells the other cells; its digest.
+    fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live) -> Step<Digest> {
+        let payload = live.kept.session.outcome_view(&self.shared.settings.cell);
+        let digest = Digest::of(&[canonical(&payload).as_bytes()]);
+        outcomes::state(self, batch, live, &payload)?;
+        Ok(digest)
+    }
+}
+
+/// Whether two are of different organisations: within one, commitments and ratings count in no component.
+fn crosses(session: &Session, one: ParticipantId, other: ParticipantId) -> bool {
+    let home = |id| session.participant(id).map(|participant| &participant.home.organisation);
+    home(one) != home(other)
+}
+
+/// How a commitment counts for its obligor, once it is decided.
+fn decision(session: &Session, commitment: &Commitment) -> Option<Decision> {
+    let settled = match commitment.status {
+        Status::Settled => true,
+        Status::Breached => false,
+        Status::Pending
+        | Status::Accepted
+        | Status::Escrowed
+        | Status::Claimed
+        | Status::Fulfilled
+        | Status::Contested
+        | Status::Rejected
+        | Status::Withdrawn => return None,
+    };
+    let payment = commitment.kind == Kind::Payment;
+    let severity = commitment.breach.map(|breach| breach.severity);
+    crosses(session, commitment.obligor, commitment.beneficiary).then_some(Decision { payment, settled, severity })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a session stay far below 2^53")]
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    (to - from).0.max(0) as f64 / 1000.0
+}
+
+/// `trust show`: the score, and why: every fact it stands on.
+pub(super) fn shown(
+    shared: &Shared,
+    rows: &impl Rows,
+    agent: &AgentId,
+    now: Timestamp,
+) -> Result<Result<Value, Refusal>, Fault> {
+    let booked = booked(rows, shared.agent_tag(agent))?;
+    let facts: Vec<Value> = booked.iter().map(Booked::shown).collect();
+    let Some(known) = registry::agent(shared, rows, agent)? else {
+        let Some(seen) = rows.get(&REPUTATIONS, &shared.agent_tag(agent))? else {
+            let detail = format!("no agent {agent} in this cell, and none of its sessions");
+            return Ok(Err(Refusal::new(Code::NotFound, detail)));
+        };
+        let own = seen.facts.own.settled + seen.facts.own.breached;
+        return Ok(Ok(json!({"agentId": agent, "penalty": seen.facts.penalty.booked, "decided": own,
+            "estimate": seen.facts.estimate(&agent.organisation(), now).value(), "facts": facts})));
+    };
+    let mut outcomes = Vec::new();
+    for session in booked.iter().filter(|row| matches!(row.fact, Fact::Closed(_))).filter_map(|row| row.session) {
+        outcomes.extend(outcomes::all(rows, session)?);
+    }
+    let signed = super::trust::signed(shared, rows, &known, now)?;
+    let facts_now = super::trust::facts(shared, rows, &known)?;
+    let level = facts_now.level(&agent.organisation(), now);
+    let mut shown = json!({"type": trust::evidence::TYPE, "agentId": agent, "cell": shared.settings.cell, "asOf": now,
+        "ceiling": level.ceiling().map(|usd| json!({"amount": format!("{usd}.00"), "currency": "USD"})),
+        "identityLevel": facts_now.identity.level(), "registeredAt": known.registered_at, "keySince": facts_now.key_since,
+        "signature": signed, "facts": facts, "outcomes": outcomes, "cells": [super::audit::own(shared)]});
+    if let (Some(members), Value::Object(view)) = (shown.as_object_mut(), facts_now.view(&agent.organisation(), now)) {
+        members.extend(view);
+    }
+    Ok(Ok(shown))
+}
+
+impl Booked {
+    fn shown(&self) -> Value {
+        json!({"at": self.at, "sessionId": self.session, "participantId": self.participant, "fact": self.fact})
+    }
+}
+
+/// Everything booked for an agent, in order.
+pub(super) fn booked(rows: &impl Rows, tag: Tag) -> Result<Vec<Booked>, Fault> {
+    Ok(rows.under(&BOOKED, &(tag,), Order::Forward, usize::MAX)?.into_iter().map(|(_, row)| row).collect())
+}
+
+/// `outcomes` of a signed trust: SHA-256 of the JCS of the sorted digests of the outcomes counted.
+pub(super) fn outcomes_digest(booked: &[Booked]) -> Digest {
+    let mut digests: Vec<String> = booked
+        .iter()
+        .filter_map(|row| match &row.fact {
+            Fact::Closed(closed) => Some(closed.outcome.to_string()),
+            Fact::Decided(_)
+            | Fact::Reversed(_)
+            | Fact::Rated(_)
+            | Fact::Answered(_)
+            | Fact::Endorsed(_)
+            | Fact::Imported(_)
+            | Fact::Infrastructure(_) => None,
+        })
+        .collect();
+    digests.sort();
+    Digest::of(&[canonical(&json!(digests)).as_bytes()])
+}

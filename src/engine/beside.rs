@@ -461,13 +461,17 @@ impl Engine {
             // Nothing is left but the refusal; what this cell could not send may yet be replayed by an operator.
             row.parts.clear();
             row.boxed.clear();
+            self.salt_free(batch, session, row.salt);
         }
         batch.put(&BESIDE, &(session, id), &row)?;
         batch.effects.settled.push(Settled { session, message: id, outcome: Err(refusal.clone()) });
-        let Some(live) = self.live.remove(&session) else { return Ok(()) };
         let body = json!({"messageId": id, "outcome": word, "problem": refusal.problem()});
-        let told = self.tell(batch, &live, true, "delivery", body);
-        self.put_back(batch, live);
+        // The session may have left memory since; its sender is to be told all the same.
+        let told = self.take_out(batch, session).and_then(|live| {
+            let told = self.tell(batch, &live, true, "delivery", body);
+            self.put_back(batch, live);
+            told
+        });
         super::stop::fault_of(told)
     }
 

@@ -11,7 +11,7 @@ use super::core::{Batch, Engine};
 use super::operation::ConsentTerms;
 use super::registry::{consent_public, held_key, zone};
 use super::stop::Step;
-use super::tables::{CONSENTS, PEERS, What};
+use super::tables::{CONSENTS, PEERS, SESSIONS_OF, What};
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::class::ClassSet;
@@ -25,6 +25,7 @@ use crate::protocol::session::State;
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::SystemEvent;
 use crate::protocol::time::Timestamp;
+use crate::store::{Order, View as _};
 
 impl Engine {
     /// `consent offer`.
@@ -281,10 +282,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Sessions with participants of both organisations that are not ended.
+    /// Sessions with participants of both organisations.
     fn sessions_between(&mut self, batch: &mut Batch<'_>, one: &OrgName, other: &OrgName) -> Step<BTreeSet<SessionId>> {
         let mut between = BTreeSet::new();
-        for session in self.all_sessions(batch)? {
+        // The one at home here may sit in all sessions of this cell; the other in fewer.
+        let (fewer, more) = if self.facts.orgs.contains_key(one) { (other, one) } else { (one, other) };
+        let under = batch.txn.under(&SESSIONS_OF, &(self.shared.org_tag(fewer),), Order::Forward, usize::MAX)?;
+        for ((_, session), ()) in under {
+            if batch.txn.get(&SESSIONS_OF, &(self.shared.org_tag(more), session))?.is_none() {
+                continue;
+            }
             let live = self.take_out(batch, session)?;
             let has = |org: &OrgName| {
                 live.kept.session.participants.iter().any(|p| p.home.organisation == *org && !p.dropped)

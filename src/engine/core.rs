@@ -120,7 +120,7 @@ impl Engine {
                 Outcome::Done
             }
             Command::Spent(peer, number) => {
-                batch.remove(&tables::OUTBOX, &(peer, number));
+                self.served(batch, &peer, number)?;
                 Outcome::Done
             }
             Command::LinkUp(peer, said) => {

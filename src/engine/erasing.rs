@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::core::{Batch, Engine};
+use super::forgetting::{Target, Waiting, scrub_waiting};
 use super::operation::ErasureScope;
 use super::scopes;
 use super::stop::Step;
 use super::tables::{
-    self, AGENTS, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
+    self, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
 };
 use super::view::View;
 use crate::crypto::digest::Digest;
@@ -47,10 +48,11 @@ impl Engine {
     ) -> Step<Uuid> {
         self.org(organisation)?;
         let tag = self.erasure_tag(organisation, scope)?;
+        let target = self.target(scope);
         let request = self.uuid7(batch.now);
         let erasure = Erasure {
             organisation: organisation.clone(),
-            scope: Some(scope.clone()),
+            scope: target,
             kind: kind(scope).to_owned(),
             ordered: None,
             tag,
@@ -85,14 +87,21 @@ impl Engine {
     /// Second step: destroys, drops, orders, certifies. Repeating it changes nothing more.
     pub(super) fn erase_now(&mut self, batch: &mut Batch<'_>, request: Uuid) -> Step<Value> {
         let mut erasure = self.erasure(batch, request)?;
-        let Some(scope) = erasure.scope.clone() else { return self.erasure_shown(request, &erasure) };
+        let Some(target) = erasure.scope else { return self.erasure_shown(request, &erasure) };
         let organisation = erasure.organisation.clone();
-        let places = self.places_of(batch, &organisation, &scope)?;
-        let items = self.items(batch, &organisation, &scope, &places)?;
+        let waiting = match target {
+            Target::Subject => self.waiting_under(batch, erasure.tag)?,
+            Target::Session(_) | Target::Agent(_) => Waiting::new(),
+        };
+        let mut places = self.places_of(batch, target, erasure.tag)?;
+        for session in waiting.keys() {
+            places.entry(*session).or_default();
+        }
+        let items = self.items(batch, &organisation, (target, erasure.tag), &places, &waiting)?;
         let recipients = self.recipients(batch, &organisation, &items)?;
         let done = self.destroy(batch, &[erasure.tag], &places)?;
-        if let ErasureScope::Agent(agent) = &scope {
-            self.forget_agent(batch, agent)?;
+        if let Target::Agent(tag) = target {
+            self.forget_agent(batch, tag)?;
         }
         for cell in &recipients {
             let order = Order {
@@ -107,7 +116,6 @@ impl Engine {
             self.queue(batch, cell, What::Erase(order))?;
             erasure.recipients.insert(cell.clone(), None);
         }
-        // From here on nothing here names whom it was about.
         erasure.scope = None;
         self.certify(batch, request, &mut erasure, &done)?;
         self.erasure_shown(request, &erasure)
@@ -126,21 +134,15 @@ impl Engine {
     }
 
     /// The records concerned, by session.
-    fn places_of(
-        &self,
-        batch: &Batch<'_>,
-        organisation: &OrgName,
-        scope: &ErasureScope,
-    ) -> Step<BTreeMap<SessionId, BTreeSet<u64>>> {
+    fn places_of(&self, batch: &Batch<'_>, target: Target, tag: Tag) -> Step<BTreeMap<SessionId, BTreeSet<u64>>> {
         let mut places: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
-        match scope {
-            ErasureScope::Session(session) => {
-                let known = batch.txn.get(&tables::SESSIONS, session)?;
+        match target {
+            Target::Session(session) => {
+                let known = batch.txn.get(&tables::SESSIONS, &session)?;
                 known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
-                places.insert(*session, self.sequences(batch, *session)?);
+                places.insert(session, self.sequences(batch, session)?);
             }
-            ErasureScope::Subject(subject) => {
-                let tag = self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject.clone()));
+            Target::Subject => {
                 for ((_, session, sequence), _) in batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, usize::MAX)? {
                     places.entry(session).or_default().insert(sequence);
                 }
@@ -149,13 +151,11 @@ impl Engine {
                     return Err(Refusal::new(Code::NotFound, detail).at("/subject").into());
                 }
             }
-            ErasureScope::Agent(agent) => {
-                let tag = self.shared.agent_tag(agent);
-                for (_, session) in batch.txn.under(&OPENED, &(tag,), Sorted::Forward, usize::MAX)? {
+            Target::Agent(agent) => {
+                for (_, session) in batch.txn.under(&OPENED, &(agent,), Sorted::Forward, usize::MAX)? {
                     places.insert(session, self.sequences(batch, session)?);
                 }
             }
-            ErasureScope::Message(..) | ErasureScope::Organisation => {}
         }
         Ok(places)
     }
@@ -170,8 +170,9 @@ impl Engine {
         &self,
         batch: &Batch<'_>,
         organisation: &OrgName,
-        scope: &ErasureScope,
+        (target, tag): (Target, Tag),
         places: &BTreeMap<SessionId, BTreeSet<u64>>,
+        waiting: &Waiting,
     ) -> Step<Vec<(Item, Vec<CellId>)>> {
         let mut items = Vec::new();
         for (session, sequences) in places {
@@ -180,9 +181,8 @@ impl Engine {
             };
             let mut participant = None;
             let mut parts = None;
-            match scope {
-                ErasureScope::Subject(subject) => {
-                    let tag = self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject.clone()));
+            match target {
+                Target::Subject => {
                     let mut named = Vec::new();
                     for sequence in sequences {
                         let names = batch.txn.get(&SUBJECTS, &(tag, *session, *sequence))?.unwrap_or_default();
@@ -190,13 +190,14 @@ impl Engine {
                     }
                     parts = Some(named);
                 }
-                ErasureScope::Agent(agent) => {
-                    let seat = batch.txn.get(&tables::SEATED, &(self.shared.agent_tag(agent), *session))?;
+                Target::Agent(agent) => {
+                    let seat = batch.txn.get(&tables::SEATED, &(agent, *session))?;
                     participant = seat.map(|(participant, _)| participant);
                 }
-                ErasureScope::Session(_) | ErasureScope::Message(..) | ErasureScope::Organisation => {}
+                Target::Session(_) => {}
             }
-            items.push((Item { session_id: *session, participant, parts }, cells));
+            let waiting = waiting.get(session).cloned().unwrap_or_default();
+            items.push((Item { session_id: *session, participant, parts, waiting }, cells));
         }
         Ok(items)
     }
@@ -221,6 +222,7 @@ impl Engine {
         for (session, sequences) in places {
             self.scrub_session(batch, *session, sequences, tags, &mut done)?;
         }
+        self.forget_places(batch, tags)?;
         batch.wrote = true;
         Ok(done)
     }
@@ -245,20 +247,12 @@ impl Engine {
             self.tell_after(batch, &live, session, *sequence, true, "erased", body)?;
         }
         for ((_, participant), mut seat) in batch.txn.under(&SEATS, &(session,), Sorted::Forward, usize::MAX)? {
-            if drop_copies(&mut seat.sealed, tags) {
+            if scopes::drop_all(&mut seat.sealed, tags) {
                 batch.put(&SEATS, &(session, participant), &seat)?;
             }
         }
         for ((_, message), mut pending) in batch.txn.under(&PENDING, &(session,), Sorted::Forward, usize::MAX)? {
-            let mut changed = false;
-            let mut all = std::mem::take(&mut pending.parts);
-            for copies in all.values_mut().chain([&mut pending.boxed]) {
-                let before = copies.len();
-                copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
-                changed |= before != copies.len();
-            }
-            pending.parts = all;
-            if changed {
+            if scrub_waiting(&mut pending, tags) {
                 batch.put(&PENDING, &(session, message), &pending)?;
             }
         }
@@ -266,28 +260,6 @@ impl Engine {
         done.parts += parts;
         done.boxes += boxes;
         self.put_back(batch, live);
-        Ok(())
-    }
-
-    fn forget_agent(&mut self, batch: &mut Batch<'_>, agent: &crate::protocol::ids::AgentId) -> Step<()> {
-        let tag = self.shared.agent_tag(agent);
-        batch.remove(&AGENTS, &tag);
-        batch.remove(&tables::REPUTATIONS, &tag);
-        for (key, _) in batch.txn.under(&tables::BOOKED, &(tag,), Sorted::Forward, usize::MAX)? {
-            batch.remove(&tables::BOOKED, &key);
-        }
-        for ((one, other), _) in batch.txn.under(&tables::MET, &(tag,), Sorted::Forward, usize::MAX)? {
-            batch.remove(&tables::MET, &(one, other));
-            batch.remove(&tables::MET, &(other, one));
-        }
-        for (key, _) in batch.txn.under(&tables::FEED, &(tag,), Sorted::Forward, usize::MAX)? {
-            batch.remove(&tables::FEED, &key);
-        }
-        let known = self.shared.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let current: Vec<Digest> = known.iter().filter(|(_, known)| *known == agent).map(|(key, _)| *key).collect();
-        drop(known);
-        self.directory_changes.extend(current.into_iter().map(|key| (Some(key), None)));
-        batch.effects.agents.insert(tag);
         Ok(())
     }
 
@@ -365,7 +337,7 @@ impl Engine {
     /// The secrets and records that one item of an order means in this cell.
     fn ordered(
         &self,
-        batch: &Batch<'_>,
+        batch: &mut Batch<'_>,
         organisation: &OrgName,
         item: &Item,
         tags: &mut BTreeSet<Tag>,
@@ -388,8 +360,13 @@ impl Engine {
                 places.insert(session, self.sequences(batch, session)?);
             }
             (Some(parts), _) => {
-                let view = View { shared: &self.shared, rows: &batch.txn };
-                for (sequence, wanted) in parts {
+                let mut parts = parts.clone();
+                for (message, wanted) in &item.waiting {
+                    let filed = batch.txn.get(&tables::MESSAGES, &(session, *message))?;
+                    parts.extend(filed.map(|filed| (filed.sequence, wanted.clone())));
+                }
+                for (sequence, wanted) in &parts {
+                    let view = View { shared: &self.shared, rows: &batch.txn };
                     let Some((_, row)) = view.logged(session, *sequence)? else { continue };
                     if row.sender_org.as_ref() != Some(organisation) {
                         continue;
@@ -399,6 +376,11 @@ impl Engine {
                         let place = scopes::place(session, row.record.message_id.bytes(), name);
                         let opened = scopes::open_any::<Opened>(&self.shared, &place, copies)?;
                         if let Some(subject) = opened.and_then(|opened| opened.subject) {
+                            // What the holders here would have found it by goes too.
+                            for holder in copies.iter().map(|copy| copy.holder.clone()) {
+                                let found_by = self.shared.tags.scope(&Scope::Subject(holder, subject.clone()));
+                                batch.remove(&SUBJECTS, &(found_by, session, *sequence));
+                            }
                             tags.insert(self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject)));
                         }
                     }
@@ -474,9 +456,7 @@ fn scrub(row: &mut Logged, tags: &[Tag], now: Timestamp, done: &mut Done) -> Opt
     let mut changed = false;
     for (name, part) in &mut row.parts {
         let PartRow::Sealed(copies) = part else { continue };
-        let before = copies.len();
-        copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
-        if copies.len() == before {
+        if !scopes::drop_under(copies, tags) {
             continue;
         }
         changed = true;
@@ -486,24 +466,12 @@ fn scrub(row: &mut Logged, tags: &[Tag], now: Timestamp, done: &mut Done) -> Opt
             *part = PartRow::Erased(now);
         }
     }
-    if drop_copies(&mut row.boxed, tags) {
+    changed |= scopes::drop_all(&mut row.profile, tags);
+    if scopes::drop_all(&mut row.boxed, tags) {
         changed = true;
         done.boxes += 1;
-        row.profile = None;
     }
     changed.then_some(names)
-}
-
-/// Drops the copies that needed one of `tags`; `None` in place of an empty list.
-fn drop_copies(boxed: &mut Option<tables::Copies>, tags: &[Tag]) -> bool {
-    let Some(copies) = boxed else { return false };
-    let before = copies.len();
-    copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
-    let changed = copies.len() != before;
-    if copies.is_empty() {
-        *boxed = None;
-    }
-    changed
 }
 
 const fn kind(scope: &ErasureScope) -> &'static str {

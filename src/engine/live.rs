@@ -10,6 +10,7 @@ use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{CellId, MessageId, ParticipantId, SessionId};
 use crate::protocol::session::{History, Session};
+use crate::protocol::time::Timestamp;
 use crate::store::{Fault, View as _, Write};
 
 /// Hashes of the newest records kept in memory, for `seen`.
@@ -24,6 +25,8 @@ pub struct Live {
     pub locals: Vec<(ParticipantId, Tag)>,
     /// Hashes of the newest records.
     pub recent: BTreeMap<u64, Digest>,
+    /// After which record the host was last asked for the next, and when.
+    pub wanted: Option<(u64, Timestamp)>,
     /// Whether it was changed since it was written.
     pub changed: bool,
 }
@@ -31,7 +34,7 @@ pub struct Live {
 impl Live {
     /// A session just opened or just met.
     pub fn new(kept: Kept) -> Self {
-        Self { kept, locals: Vec::new(), recent: BTreeMap::new(), changed: false }
+        Self { kept, locals: Vec::new(), recent: BTreeMap::new(), wanted: None, changed: false }
     }
 
     /// Remembers a record's hash.

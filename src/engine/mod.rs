@@ -10,7 +10,7 @@
 //! | `beside`, `noted` | ratings and disputes, which stand beside the log |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing` | balances and postings; money locked, and moved when its escrow ends; between cells |
-//! | `consents`, `registry`, `erasing`, `operate` | the other verbs |
+//! | `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -33,6 +33,7 @@ pub mod effects;
 mod endorsing;
 mod erasing;
 mod escrows;
+mod forgetting;
 pub mod handle;
 pub mod inbound;
 mod ledgers;

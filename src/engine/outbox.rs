@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::core::{Batch, Engine};
 use super::stop::Step;
-use super::tables::{ACKED, DEAD, Dead, Dispatch, OUTBOX, What};
+use super::tables::{ACKED, DEAD, Dead, Dispatch, GIVEN, OUTBOX, What};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, Order, View as Rows};
@@ -20,21 +20,37 @@ const STEP: usize = 512;
 impl Engine {
     /// Queues a dispatch for `peer`.
     pub(super) fn queue(&mut self, batch: &mut Batch<'_>, peer: &CellId, what: What) -> Result<(), Fault> {
-        let next = match self.next.outbox.get(peer) {
-            Some(next) => *next,
-            None => {
-                batch
-                    .txn
-                    .last_under(&OUTBOX, &(peer.clone(),))?
-                    .map_or(0, |((_, number), _)| number)
-                    .max(self.acked_upto(peer))
-                    + 1
-            }
-        };
+        let next = self.next_number(batch, peer)?;
         self.next.outbox.insert(peer.clone(), next + 1);
         batch.put(&OUTBOX, &(peer.clone(), next), &Dispatch { what, queued_at: batch.now })?;
         batch.effects.peers.insert(peer.clone());
         Ok(())
+    }
+
+    /// The next free number. No number is given twice in the life of a store, whatever became of the frame that had
+    /// it: the peer may have taken that, and would take another under its number for the same.
+    fn next_number(&self, batch: &Batch<'_>, peer: &CellId) -> Result<u64, Fault> {
+        if let Some(next) = self.next.outbox.get(peer) {
+            return Ok(*next);
+        }
+        let waiting = batch.txn.last_under(&OUTBOX, &(peer.clone(),))?.map_or(0, |((_, number), _)| number);
+        let given = batch.txn.get(&GIVEN, peer)?.unwrap_or_default();
+        Ok(waiting.max(given).max(self.acked_upto(peer)) + 1)
+    }
+
+    /// Takes a dispatch out of the outbox that was not acknowledged; its number stays given.
+    fn take_from_outbox(&mut self, batch: &mut Batch<'_>, peer: &CellId, number: u64) -> Result<(), Fault> {
+        if self.next_number(batch, peer)? == number.saturating_add(1) {
+            self.next.outbox.insert(peer.clone(), number.saturating_add(1));
+            batch.put(&GIVEN, peer, &number)?;
+        }
+        batch.remove(&OUTBOX, &(peer.clone(), number));
+        Ok(())
+    }
+
+    /// A dispatch whose purpose is served.
+    pub(super) fn served(&mut self, batch: &mut Batch<'_>, peer: &CellId, number: u64) -> Result<(), Fault> {
+        self.take_from_outbox(batch, peer, number)
     }
 
     fn acked_upto(&self, peer: &CellId) -> u64 {
@@ -76,7 +92,7 @@ impl Engine {
     ) -> Result<(), Fault> {
         let key = (peer.clone(), number);
         let Some(dispatch) = batch.txn.get(&OUTBOX, &key)? else { return Ok(()) };
-        batch.remove(&OUTBOX, &key);
+        self.take_from_outbox(batch, peer, number)?;
         self.dead_letter(batch, peer, dispatch, refusal)
     }
 

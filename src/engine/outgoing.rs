@@ -184,7 +184,14 @@ impl Builder<'_> {
             let opened = scopes::open_any::<Opened>(self.shared, &place, copies)?;
             parts.insert(name.clone(), self.part(name, commitment, opened, own));
         }
-        let profile = match pending.profile.clone() {
+        let profile = match &pending.profile {
+            Some(copies) => {
+                let place = scopes::place(session, message.bytes(), scopes::PROFILE);
+                scopes::open_any::<Profile>(self.shared, &place, copies)?
+            }
+            None => None,
+        };
+        let profile = match profile {
             Some(profile) => {
                 let sender = Some(pending.head.sender);
                 let may = self.with_passage(session, &pending.organisation, sender, |p| Ok(p.trust_to(self.peer)))?;
@@ -353,15 +360,16 @@ impl Builder<'_> {
             relied: crossing.relied,
             opening,
             seats: seats.collect(),
-            profile: self.profile(session, names, row),
+            profile: self.profile(session, names, row)?,
             hold: session.hold_with(record.message_id),
         })
     }
 
     /// The profile without its trust where no consent covers class `trust`: the score then counts as 0.
-    fn profile(&self, session: &Session, names: &super::border::Names, row: &Logged) -> Option<Profile> {
-        let mut profile = row.profile.clone()?;
-        let from = row.sender_org.as_ref()?;
+    fn profile(&self, session: &Session, names: &super::border::Names, row: &Logged) -> Result<Option<Profile>, Fault> {
+        let (Some(copies), Some(from)) = (&row.profile, &row.sender_org) else { return Ok(None) };
+        let place = scopes::place(row.record.session_id, row.record.message_id.bytes(), scopes::PROFILE);
+        let Some(mut profile) = scopes::open_any::<Profile>(self.shared, &place, copies)? else { return Ok(None) };
         let passage = Passage {
             settings: &self.shared.settings,
             facts: self.facts,
@@ -374,7 +382,7 @@ impl Builder<'_> {
         if !passage.trust_to(self.peer) {
             profile.trust = None;
         }
-        Some(profile)
+        Ok(Some(profile))
     }
 
     /// A receipt is metadata of every organisation here to every one there.

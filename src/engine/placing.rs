@@ -13,7 +13,7 @@ use super::live::Live;
 use super::scopes::{self, Owned};
 use super::stop::{Step, bug};
 use super::tables::{self, Event, FEED, Fed, Filed, LOG, Logged, MESSAGES, OPENED, Opened, PLACES, PartRow, Place};
-use super::tables::{SEATED, SEATS, SUBJECTS, SeatRow, Sitter, What};
+use super::tables::{SEATED, SEATS, SESSIONS_OF, SUBJECTS, SeatRow, Sitter, What};
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
 use crate::protocol::ids::{AgentId, OrgName, ParticipantId, SessionId, SubjectRef};
@@ -64,6 +64,14 @@ impl Engine {
         self.take_seats(batch, live, &arriving)?;
         let sender_org = self.sender_org(live, record);
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
+        let profile = match (&arriving.profile, &arriving.boxed, &sender_org) {
+            (Some(profile), Some(boxed), Some(org)) => {
+                let owned = Owned { session, organisation: org, agents: vec![boxed.agent.clone()], subject: None };
+                let place = scopes::place(session, record.message_id.bytes(), scopes::PROFILE);
+                Some(scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, profile)?)
+            }
+            (None, _, _) | (_, None, _) | (_, _, None) => None,
+        };
         let boxed = match (&arriving.boxed, &sender_org) {
             (Some(boxed), Some(org)) => {
                 let owned = Owned { session, organisation: org, agents: vec![boxed.agent.clone()], subject: None };
@@ -95,7 +103,7 @@ impl Engine {
             parts,
             answer: Json::of(&answer),
             crossings: arriving.crossings,
-            profile: arriving.profile,
+            profile,
         };
         let log = self.next.log;
         self.next.log += 1;
@@ -242,6 +250,7 @@ impl Engine {
         let place = scopes::place(session, participant.bytes(), "seat");
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
+        batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
         let row = SeatRow { organisation, cell: cell.clone(), sealed: Some(sealed) };
         batch.put(&SEATS, &(session, participant), &row)?;
         Ok(())

@@ -15,7 +15,7 @@ use crate::crypto::entropy::{self, Entropy};
 use crate::crypto::{kdf, seal};
 use crate::protocol::ids::{AgentId, OrgName, SessionId, SubjectRef};
 use crate::store::Fault;
-use crate::vault::Scope;
+use crate::vault::{Scope, Tag};
 
 /// What the keys of copies are derived for; other uses of the same secrets would name another purpose.
 const PURPOSE: &[u8] = b"asp-cell/1 copy";
@@ -123,6 +123,25 @@ fn open_one<T: DeserializeOwned>(shared: &Shared, place: &[u8], copy: &Copy) -> 
         .map_err(|_| bug("a copy does not open under its live scopes".to_owned()))?;
     postcard::from_bytes(&plain).map(Some).map_err(|error| bug(format!("a copy does not decode: {error}")))
 }
+
+/// Drops the copies that needed one of `tags`; whether there were any.
+pub fn drop_under(copies: &mut Copies, tags: &[Tag]) -> bool {
+    let before = copies.len();
+    copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
+    copies.len() != before
+}
+
+/// The same; `None` in place of an empty list.
+pub fn drop_all(copies: &mut Option<Copies>, tags: &[Tag]) -> bool {
+    let changed = copies.as_mut().is_some_and(|copies| drop_under(copies, tags));
+    if copies.as_ref().is_some_and(Vec::is_empty) {
+        *copies = None;
+    }
+    changed
+}
+
+/// The name at which a sender's profile lies, beside the parts of its message.
+pub const PROFILE: &str = "profile";
 
 /// The place of a part or box in a session, authenticated with its bytes: moved elsewhere it does not open.
 pub fn place(session: SessionId, message: &[u8; 16], name: &str) -> Vec<u8> {

@@ -307,14 +307,11 @@ impl Engine {
                 let detail = "this messageId waits for its place with another message; draw another";
                 return Err(Refusal::new(Code::Duplicate, detail).at("/messageId").into());
             }
+            let Some(refusal) = pending.refused else { return Ok(Taken::Queued) };
+            self.salt_free(batch, id, pending.salt);
+            batch.remove(&PENDING, &(id, message.message_id));
             if pending.envelope == envelope {
-                return match pending.refused {
-                    Some(refusal) => {
-                        batch.remove(&PENDING, &(id, message.message_id));
-                        Err(refusal.into())
-                    }
-                    None => Ok(Taken::Queued),
-                };
+                return Err(refusal.into());
             }
         }
         self.spend_or_refuse(batch, submission)?;
@@ -375,7 +372,14 @@ impl Engine {
             parts.insert(name.clone(), copies);
         }
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place(""), &holders, &boxed)?;
-        let profile = self.answering_profile(batch, submission)?;
+        let profile = match self.answering_profile(batch, submission)? {
+            Some(profile) => {
+                let place = place(scopes::PROFILE);
+                let copies = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place, &holders, &profile)?;
+                Some(copies)
+            }
+            None => None,
+        };
         let head = tables::Head {
             sender: message.sender,
             performative: message.performative,
@@ -457,6 +461,13 @@ impl Engine {
         Ok(())
     }
 
+    /// A refused message leaves nothing: it may be sent again as it was.
+    pub(super) fn salt_free(&self, batch: &mut Batch<'_>, session: SessionId, salt: Option<Digest>) {
+        if let Some(salt) = salt {
+            batch.remove(&SALTS, &(session, salt));
+        }
+    }
+
     /// Ends the waiting of a queued message: it has its place, or it is refused for good.
     pub(super) fn settle_pending(
         &mut self,
@@ -477,6 +488,8 @@ impl Engine {
                 if word == "refused" {
                     pending.parts.clear();
                     pending.boxed.clear();
+                    pending.profile = None;
+                    self.salt_free(batch, session, pending.salt);
                 }
                 pending.refused = Some(refusal.clone());
                 batch.put(&PENDING, &(session, message), &pending)?;
@@ -486,12 +499,13 @@ impl Engine {
             }
         }
         batch.effects.settled.push(Settled { session, message, outcome });
-        if let Some(live) = self.live.remove(&session) {
+        // The session may have left memory since; its sender is to be told all the same.
+        let told = self.take_out(batch, session).and_then(|live| {
             let told = self.tell(batch, &live, true, "delivery", body);
             self.put_back(batch, live);
-            return super::stop::fault_of(told);
-        }
-        Ok(())
+            told
+        });
+        super::stop::fault_of(told)
     }
 
     /// A dead submission is queued again: it waits for its place once more.

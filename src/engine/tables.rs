@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::operation::ErasureScope;
+use super::forgetting::Target;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::beside::{Beside, Standing};
@@ -30,7 +30,7 @@ use crate::protocol::settlement::{Settlement, Tally};
 use crate::protocol::time::Timestamp;
 use crate::protocol::trust;
 use crate::store::Table;
-use crate::wire::frame::{About, Crossing, Order, Profile, Relied, Said};
+use crate::wire::frame::{About, Crossing, Order, Relied, Said};
 
 /// Who is at home here.
 pub use super::residents::{Agent, AgentKey, AgentRow, ConsentKey, Org};
@@ -47,6 +47,8 @@ pub const MESSAGES: Table<(SessionId, MessageId), Filed> = Table::new("messages"
 pub const SALTS: Table<(SessionId, Digest), ()> = Table::new("salts");
 /// The state of each session.
 pub const SESSIONS: Table<SessionId, Kept> = Table::new("sessions");
+/// The sessions an organisation sits in.
+pub const SESSIONS_OF: Table<(Tag, SessionId), ()> = Table::new("sessions_of");
 /// Who sits in a session.
 pub const SEATS: Table<(SessionId, ParticipantId), SeatRow> = Table::new("seats");
 /// The sessions of an agent of this cell: its seat and when it took it.
@@ -61,6 +63,8 @@ pub const PENDING: Table<(SessionId, MessageId), Pending> = Table::new("pending"
 pub const OUTBOX: Table<(CellId, u64), Dispatch> = Table::new("outbox");
 /// The last number a peer has durable of what was sent to it.
 pub const ACKED: Table<CellId, u64> = Table::new("acked");
+/// The last number ever given to a frame for a peer, where that frame left the outbox without an acknowledgement.
+pub const GIVEN: Table<CellId, u64> = Table::new("given");
 /// The id of this cell's outgoing stream.
 pub const STREAM: Table<u8, [u8; 16]> = Table::new("stream");
 /// What was taken from a peer: the last number of its stream.
@@ -200,8 +204,8 @@ pub struct Logged {
     pub answer: Json,
     /// What may go to which other member cell (host only).
     pub crossings: Vec<Crossing>,
-    /// The sender's profile as it came (INVITE, INTRODUCE).
-    pub profile: Option<Profile>,
+    /// The sender's profile as it came (INVITE, INTRODUCE), sealed as the box is.
+    pub profile: Option<Copies>,
 }
 
 /// Sealed copies, one for each organisation of this cell that holds it.
@@ -341,8 +345,8 @@ pub struct Pending {
     pub boxed: Copies,
     /// Its parts, sealed.
     pub parts: BTreeMap<String, Copies>,
-    /// The sender's signed profile, with an answer.
-    pub profile: Option<Profile>,
+    /// The sender's signed profile, with an answer; sealed.
+    pub profile: Option<Copies>,
     /// What was decided for each other cell when it was queued.
     pub crossings: Vec<Crossing>,
     /// The hold of its money, if it was locked.
@@ -500,8 +504,8 @@ pub struct Booked {
 pub struct Erasure {
     /// Whose data.
     pub organisation: OrgName,
-    /// What; `None` once done, so that nothing names a person.
-    pub scope: Option<ErasureScope>,
+    /// What; `None` once done.
+    pub scope: Option<Target>,
     /// The word for it in the certificate.
     pub kind: String,
     /// The peer that ordered it.

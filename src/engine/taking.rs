@@ -12,7 +12,7 @@ use super::live::Live;
 use super::placing::{Arriving, head_of};
 use super::sending::{next_place, nothing};
 use super::stop::{Step, Stop};
-use super::tables::{self, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, SESSIONS, Taken, What};
+use super::tables::{self, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, Taken, What};
 use super::trust;
 use super::view::View;
 use crate::crypto::digest::Digest;
@@ -27,11 +27,14 @@ use crate::protocol::session::{
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::{Expiry, SystemEvent};
 use crate::protocol::time::{Span, Timestamp};
-use crate::store::{Fault, Order, View as Rows};
+use crate::store::{Fault, View as Rows};
 use crate::wire::frame::{PartFrame, Placed, Submit};
 
 /// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
 const SKEW: Span = Span::seconds(60);
+
+/// A record that is missing is asked for again after so long.
+const WANT_AGAIN: Span = Span::seconds(10);
 
 impl Engine {
     /// Takes a peer's frames; returns the last number taken.
@@ -320,7 +323,12 @@ impl Engine {
             return self.seen_before(batch, live, &placed);
         }
         if sequence > head.sequence + 1 {
-            self.queue(batch, peer, What::Want { session, after: head.sequence })?;
+            // Asked for once: all that come after the gap come again with what fills it.
+            let asked = live.wanted.is_some_and(|(after, at)| after == head.sequence && batch.now - at < WANT_AGAIN);
+            if !asked {
+                live.wanted = Some((head.sequence, batch.now));
+                self.queue(batch, peer, What::Want { session, after: head.sequence })?;
+            }
             return Ok(());
         }
         let (hash, previous) = if new { (head.hash, chain::ZERO) } else { Self::link(live, record) };
@@ -344,6 +352,7 @@ impl Engine {
             return self.freeze(batch, live, why);
         }
         self.admit_record(batch, live, &mut placed)?;
+        self.erased_on_the_way(batch, &mut placed)?;
         let record = &placed.record;
         self.answered_with(batch, live, &placed, record.timestamp)?;
         let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
@@ -529,12 +538,6 @@ impl Engine {
             facts.peers.insert(peer, row);
         });
         Ok(())
-    }
-
-    /// Every session of this store, for what concerns all of them (revocation, a new consent).
-    pub(super) fn all_sessions(&self, batch: &Batch<'_>) -> Result<Vec<SessionId>, Fault> {
-        let all = batch.txn.range(&SESSIONS, .., Order::Forward, usize::MAX)?;
-        Ok(all.into_iter().map(|(id, _)| id).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use super::core::{Batch, Engine};
 use super::live::Live;
 use super::operation::Resolution;
 use super::placing::{Arriving, head_of};
-use super::sending::next_place;
+use super::sending::{frozen, next_place};
 use super::stop::{Step, Stop};
 use super::tables;
 use crate::protocol::envelope::Envelope;
@@ -50,7 +50,8 @@ impl Engine {
     }
 
     pub(super) fn fall_due(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
-        while let Some(event) = live.kept.session.due(batch.now) {
+        // A frozen session takes nothing, of its host's own neither.
+        while let Some(event) = live.kept.session.due(batch.now).filter(|_| live.kept.frozen.is_none()) {
             self.place_system(batch, live, &event)?;
         }
         Ok(())
@@ -125,6 +126,7 @@ impl Engine {
                 .with("state", json!(live.kept.session.shown_state().name()))
                 .into());
         }
+        frozen(live)?;
         if outcome.is_none() {
             // After a revocation only --close, until a new consent is active: docs/spec/details.md section 3.
             for cell in live.cells(&self.shared.settings.cell) {

@@ -334,6 +334,8 @@ pub struct Item {
     pub participant: Option<ParticipantId>,
     /// All that the organisation sent in it, or only these parts by sequence.
     pub parts: Option<Vec<(u64, Vec<String>)>>,
+    /// Parts of messages that had no place yet where the order comes from.
+    pub waiting: Vec<(MessageId, Vec<String>)>,
 }
 
 impl PartFrame {

@@ -113,6 +113,7 @@ fn what_was_read_before_a_revocation_is_not_stored_after_it() {
 fn every_organisation_that_would_hold_it_needs_its_own_consent() {
     let mut net = Net::new(2);
     net.org("org3.example", 1);
+    net.rest();
     net.consent("org0.example", "org1.example", &ALL, "*");
     let second = net.consent("org0.example", "org3.example", &ALL, "*");
     let buyer = net.agent("org0.example/buyer");

@@ -16,6 +16,8 @@ mod agent;
 #[path = "../simulation/cell.rs"]
 mod cell;
 mod delegates;
+mod erased;
 mod forged;
 mod homes;
 mod net;
+mod refused;

@@ -182,16 +182,28 @@ impl Net {
 
     /// `b` takes these frames of `a` in one batch, and acknowledges them.
     pub fn take(&mut self, a: usize, b: usize, frames: Vec<(u64, Vec<u8>)>) {
-        let Some(last) = frames.last().map(|(number, _)| *number) else { return };
-        let Some(receiver) = self.cells[b].shared() else { return };
+        let Some(last) = self.arrive(a, b, frames) else { return };
+        let peer = self.cells[b].id.clone();
+        self.commit(a, Command::Acked(peer, last));
+    }
+
+    /// `b` takes these frames of `a` in one batch; that it did is lost. The last number of them.
+    pub fn arrive(&mut self, a: usize, b: usize, frames: Vec<(u64, Vec<u8>)>) -> Option<u64> {
+        let last = frames.last().map(|(number, _)| *number)?;
+        let receiver = self.cells[b].shared()?;
         let (from, stream) = (self.cells[a].id.clone(), self.cells[a].shared().unwrap().stream);
         let now = Timestamp(self.now);
         let checked =
             frames.iter().map(|(number, bytes)| (*number, Checked::of(&receiver, &from, bytes, now))).collect();
         self.commit(b, Command::Inbound(from, stream, checked));
         self.sent.insert((a, b), last);
-        let peer = self.cells[b].id.clone();
-        self.commit(a, Command::Acked(peer, last));
+        Some(last)
+    }
+
+    /// A cell stops and starts again: what it had in memory is gone.
+    pub fn restart(&mut self, cell: usize) {
+        self.cells[cell].up = None;
+        self.cells[cell].restart(Timestamp(self.now));
     }
 
     /// All that `a` has for `b` arrives; whether there was anything.

@@ -214,9 +214,9 @@ fn what_a_dispute_froze_waits_for_its_decision() {
     let (mut scene, _) = executing();
     let claimed = claim(&mut scene, 1);
     scene.tell(0, P::Reject, Some(reference(claimed)), Some(json!({})));
+    let told = &scene.changes.last().expect("the REJECT's").commitments;
+    assert_eq!((money(&scene, 2), told.as_slice()), ("frozen", [commitment_id(1), commitment_id(2)].as_slice()));
     let mut changes = asp_cell::protocol::session::Changes::none(State::Executing);
-    scene.session.set_frozen(commitment_id(1), true, &mut changes);
-    assert_eq!((money(&scene, 2), changes.commitments.clone()), ("frozen", vec![commitment_id(2)]));
     assert_eq!(pay(&mut scene, 2).expect_err("frozen").code, Code::StateViolation);
     let mut waiting = scene.clone();
     assert!(waiting.pass(hours(500)).is_empty());

@@ -7,6 +7,7 @@ mod answer;
 mod audit;
 mod consent;
 mod demo;
+mod dispute;
 mod dlq;
 mod erase;
 mod failure;
@@ -69,6 +70,9 @@ enum Verb {
     Session(session::Session),
     /// Forget, and print the certificate.
     Erase(erase::Erase),
+    /// What agents dispute.
+    #[command(subcommand)]
+    Dispute(dispute::Dispute),
     /// Money of the cell's organisations.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -109,6 +113,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),

@@ -13,7 +13,7 @@ use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
 use super::ledgers::open_parts;
-use super::live::Live;
+use super::live::{Live, Past};
 use super::request::Noting;
 use super::scopes::{self, Owned};
 use super::sending::frozen;
@@ -25,7 +25,7 @@ use crate::protocol::beside::{Beside, Standing};
 use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, SessionId};
 use crate::protocol::proof::admitted_in_time;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::Rating;
+use crate::protocol::session::{Dispute, History as _, Rating};
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as _};
 use crate::wire::frame::{Boxed, Crossing, Note, PartFrame, Relied};
@@ -36,6 +36,7 @@ const SKEW: Span = Span::seconds(60);
 /// What the session makes of something beside the chain.
 enum Judged {
     Rating(Rating),
+    Dispute(Box<Dispute>),
 }
 
 /// Something beside the chain, open, on its way into its row.
@@ -75,7 +76,7 @@ impl Engine {
         let judged = if hosted {
             self.fall_due(batch, live)?;
             let at = batch.now.max(live.kept.session.head.timestamp);
-            Some((Self::judge_beside(live, &said, at)?, at))
+            Some((Self::judge_beside(batch, live, &said, standing_at(live, at))?, at))
         } else {
             None
         };
@@ -88,8 +89,7 @@ impl Engine {
             self.exported(batch, said.session(), vouched.envelope(), &organisation, crossing, length, &open)?;
         }
         let boxed = self.boxed_beside(batch, &caller.agent, vouched.proof(), vouched.admitted_at())?;
-        let standing = |at| Standing { after: live.kept.session.head.sequence, at };
-        let stage = judged.as_ref().map_or(Stage::Waiting, |(_, at)| Stage::Stands(standing(*at)));
+        let stage = judged.as_ref().map_or(Stage::Waiting, |(_, at)| Stage::Stands(standing_at(live, *at)));
         let (session, id, after) = (said.session(), said.id(), live.kept.session.head.sequence);
         let opening = Opening {
             said,
@@ -103,8 +103,8 @@ impl Engine {
         };
         let row = self.sealed_note(batch, live, opening)?;
         batch.put(&BESIDE, &(session, id), &row)?;
-        if let Some((judged, at)) = judged {
-            self.enter(batch, live, &row, judged, at)?;
+        if let Some((judged, _)) = judged {
+            self.enter(batch, live, &row, judged)?;
             return Ok(Taken::Placed { session, sequence: after, replayed: false });
         }
         let host = live.kept.session.host.clone();
@@ -144,11 +144,16 @@ impl Engine {
         Ok(())
     }
 
-    fn judge_beside(live: &Live, said: &Beside, at: Timestamp) -> Step<Judged> {
+    fn judge_beside(batch: &Batch<'_>, live: &Live, said: &Beside, standing: Standing) -> Step<Judged> {
         let session = &live.kept.session;
         match said {
-            Beside::Rating(rated) => Ok(Judged::Rating(session.judge_rating(&rated.act()?, at)?)),
-            Beside::Dispute(_) => Err(Refusal::new(Code::StateViolation, "disputes are not taken here yet").into()),
+            Beside::Rating(rated) => Ok(Judged::Rating(session.judge_rating(&rated.act()?, standing.at)?)),
+            Beside::Dispute(filing) => {
+                let past = Past::new(&batch.txn, live);
+                let judged = session.judge_filing(filing, standing, |id| past.sequence_of(id).is_some());
+                past.end()?;
+                Ok(Judged::Dispute(Box::new(judged?)))
+            }
         }
     }
 
@@ -213,14 +218,7 @@ impl Engine {
     }
 
     /// What stands beside the chain takes effect: in the session, on the streams, and in the other cells.
-    fn enter(
-        &mut self,
-        batch: &mut Batch<'_>,
-        live: &mut Live,
-        row: &Noted,
-        judged: Judged,
-        _at: Timestamp,
-    ) -> Step<()> {
+    fn enter(&mut self, batch: &mut Batch<'_>, live: &mut Live, row: &Noted, judged: Judged) -> Step<()> {
         let (session, id) = (row.said.session(), row.said.id());
         live.changed = true;
         batch.effects.sessions.insert(session);
@@ -235,6 +233,10 @@ impl Engine {
                 let body = json!({"messageId": id, "by": rating.by, "of": rating.of, "rating": rating.rating});
                 self.tell(batch, live, false, "rating", body)?;
                 self.book_rating(batch, live, rating)
+            }
+            Judged::Dispute(dispute) => {
+                let changes = live.kept.session.open_dispute(*dispute);
+                self.changed_beside(batch, live, &changes, row.envelope)
             }
         }
     }
@@ -300,7 +302,7 @@ impl Engine {
         if !admitted_in_time(boxed.admitted_at, at) {
             return Err(Refusal::proof("iat", "admitted more than 60 s after this cell's clock").into());
         }
-        let judged = Self::judge_beside(live, &said, at)?;
+        let judged = Self::judge_beside(batch, live, &said, standing_at(live, at))?;
         let own = self.shared.settings.cell.clone();
         let relied = crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
         self.admit_note(batch, live, (&said, &boxed.agent), &parts, &relied)?;
@@ -314,11 +316,11 @@ impl Engine {
             parts,
             salt,
             crossings: crossings.into_iter().filter(|crossing| crossing.cell != own).collect(),
-            stage: Stage::Stands(Standing { after: live.kept.session.head.sequence, at }),
+            stage: Stage::Stands(standing_at(live, at)),
         };
         let row = self.sealed_note(batch, live, opening)?;
         batch.put(&BESIDE, &(session, id), &row)?;
-        self.enter(batch, live, &row, judged, at)
+        self.enter(batch, live, &row, judged)
     }
 
     /// Host to member: it must follow from what this cell knows, and stands where the host says.
@@ -351,7 +353,7 @@ impl Engine {
         if standing.after != head.sequence || standing.at < head.timestamp || standing.at > batch.now + SKEW {
             return self.freeze(batch, live, "the host's note stands at another place or time than its records");
         }
-        let judged = match Self::judge_beside(live, &said, standing.at) {
+        let judged = match Self::judge_beside(batch, live, &said, standing) {
             Ok(judged) => judged,
             Err(Stop::Refused(refusal)) => {
                 return self.freeze(batch, live, &format!("the host took what this cell cannot derive: {refusal}"));
@@ -376,7 +378,7 @@ impl Engine {
             self.sealed_note(batch, live, opening)?
         };
         batch.put(&BESIDE, &(session, id), &row)?;
-        self.enter(batch, live, &row, judged, standing.at)?;
+        self.enter(batch, live, &row, judged)?;
         if let Some(since) = waited {
             batch.effects.settled.push(Settled { session, message: id, outcome: Ok(standing.after) });
             if batch.now - since > self.shared.settings.placement_timeout {
@@ -520,6 +522,11 @@ impl Engine {
         }
         Ok((parts, boxes))
     }
+}
+
+/// After the newest record.
+const fn standing_at(live: &Live, at: Timestamp) -> Standing {
+    Standing { after: live.kept.session.head.sequence, at }
 }
 
 fn taken_id() -> Refusal {

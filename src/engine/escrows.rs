@@ -132,6 +132,17 @@ impl Engine {
         if let Some(made) = live.kept.session.commitments.iter().find(|made| made.message == record.message_id) {
             self.expect_credit(batch, live, made.id)?;
         }
+        self.end_moves(batch, live, changes, cause)
+    }
+
+    /// The end of escrows, by a record or by a decision beside the chain.
+    pub(super) fn end_moves(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        changes: &Changes,
+        cause: Digest,
+    ) -> Step<()> {
         for end in &changes.moves {
             self.move_one(batch, live, *end, cause)?;
         }

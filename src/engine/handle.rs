@@ -29,7 +29,7 @@ use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
 use super::{erasing, operate, outgoing, search, transcript, trust};
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{AgentId, CellId, MessageId, ReferenceId, SessionId};
+use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, Read, View as Rows};
@@ -377,6 +377,12 @@ impl Handle {
     pub fn messages(&self, caller: &Caller, session: SessionId, after: u64, limit: usize) -> Result<Value, Refusal> {
         let rows = self.rows()?;
         View { shared: &self.shared, rows: &rows }.messages(caller, session, after, limit)
+    }
+
+    /// One dispute of a session (S9).
+    pub fn dispute(&self, caller: &Caller, session: SessionId, id: DisputeId) -> Result<Value, Refusal> {
+        let rows = self.rows()?;
+        View { shared: &self.shared, rows: &rows }.dispute(caller, session, id)
     }
 
     /// The transcript (S13).

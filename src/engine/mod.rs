@@ -7,7 +7,7 @@
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing`, `delegating` | messages: from agents, into the log, from peers, by time |
-//! | `beside`, `noted` | ratings and disputes, which stand beside the log |
+//! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
@@ -29,6 +29,8 @@ pub mod command;
 mod consents;
 pub mod core;
 mod delegating;
+mod disputed;
+mod disputes;
 pub mod effects;
 mod endorsing;
 mod erasing;

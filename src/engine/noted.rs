@@ -222,7 +222,7 @@ impl<R: Rows> View<'_, R> {
                 Ok(json!({"sessionId": session, "messageId": id, "by": rated.sender, "of": of, "rating": rating,
                     "ratedAt": at}))
             }
-            Beside::Dispute(_) => Err(no_session()),
+            Beside::Dispute(filing) => self.dispute(caller, session, filing.dispute_id),
         }
     }
 

@@ -54,6 +54,10 @@ impl Engine {
             Operation::OrgVerify { org, how } => self.org_verify(batch, &org, &how),
             Operation::DlqReplay { number } => self.replay_dead(batch, number),
             Operation::DlqPurge { number } => self.purge_dead(batch, number),
+            Operation::DisputeResolve { dispute, outcome, severity, escrow, payee_amount, reason } => {
+                let sentence = super::disputes::Sentence { outcome, severity, escrow, payee_amount };
+                self.dispute_resolve(batch, dispute, &sentence, &reason)
+            }
             Operation::LedgerDeposit { org, amount, currency, reference } => {
                 self.ledger_transfer(batch, &org, (&amount, &currency), reference.as_deref(), true)
             }
@@ -72,6 +76,9 @@ impl Engine {
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
             | Operation::TrustShow { .. }
+            | Operation::DisputeList
+            | Operation::DisputeShow { .. }
+            | Operation::DisputePack { .. }
             | Operation::AuditVerify
             | Operation::AuditProve { .. }
             | Operation::AuditExport => Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into()),
@@ -142,6 +149,9 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             }
             Operation::EraseStatus { request } => erase_status(&rows, *request)?,
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
+            Operation::DisputeList => Ok(super::disputed::list(&rows)?),
+            Operation::DisputeShow { dispute } => super::disputed::show(shared, &rows, *dispute)?,
+            Operation::DisputePack { dispute } => super::disputed::pack(shared, &rows, *dispute, now)?,
             Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
             Operation::TrustShow { agent } => super::reputation::shown(shared, &rows, agent, now)?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
@@ -169,6 +179,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::OrgVerify { .. }
             | Operation::DlqReplay { .. }
             | Operation::DlqPurge { .. }
+            | Operation::DisputeResolve { .. }
             | Operation::LedgerDeposit { .. }
             | Operation::LedgerWithdraw { .. } => return Ok(None),
         }))

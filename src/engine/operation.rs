@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::ids::{AgentId, CellId, ConsentId, MessageId, OrgName, SessionId, SubjectRef};
+use crate::protocol::dispute::EscrowTo;
+use crate::protocol::ids::{AgentId, CellId, ConsentId, DisputeId, MessageId, OrgName, SessionId, SubjectRef};
 use crate::protocol::time::{Span, Timestamp};
+use crate::protocol::verdict::Ruling;
 
 /// The terms of a consent that `consent offer` and `consent counter` name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +209,21 @@ pub enum Operation {
         index: u64,
     },
     AuditExport,
+    DisputeList,
+    DisputeShow {
+        dispute: DisputeId,
+    },
+    DisputePack {
+        dispute: DisputeId,
+    },
+    DisputeResolve {
+        dispute: DisputeId,
+        outcome: Ruling,
+        severity: Option<u64>,
+        escrow: Option<EscrowTo>,
+        payee_amount: Option<String>,
+        reason: String,
+    },
     LedgerDeposit {
         org: OrgName,
         amount: String,

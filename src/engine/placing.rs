@@ -16,7 +16,7 @@ use super::tables::{self, Event, FEED, Fed, Filed, LOG, Logged, MESSAGES, OPENED
 use super::tables::{SEATED, SEATS, SESSIONS_OF, SUBJECTS, SeatRow, Sitter, What};
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
-use crate::protocol::ids::{AgentId, OrgName, ParticipantId, SessionId, SubjectRef};
+use crate::protocol::ids::{AgentId, MessageId, OrgName, ParticipantId, SessionId, SubjectRef};
 use crate::protocol::json::Json;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::record::Record;
@@ -90,7 +90,7 @@ impl Engine {
             timestamp: batch.now.max(record.timestamp),
         });
         let first = sequence == 1;
-        let answer = if first { live.kept.nameless(batch.now) } else { self.answer(live, changes) };
+        let answer = if first { live.kept.nameless(batch.now) } else { self.answer(live, changes, record.message_id) };
         let logged = Logged {
             record: arriving.record.clone(),
             hash: arriving.hash,
@@ -124,7 +124,8 @@ impl Engine {
                 self.queue(batch, &cell, What::Record { session, sequence })?;
             }
         }
-        self.book_changes(batch, live, changes)
+        self.book_changes(batch, live, changes)?;
+        self.disputes_moved(batch, live, changes)
     }
 
     fn sender_org(&self, live: &Live, record: &Record) -> Option<OrgName> {
@@ -257,9 +258,11 @@ impl Engine {
     }
 
     /// What S6 shows beside record and receipt: kept, so that a repeated message gets its first answer.
-    fn answer(&self, live: &Live, changes: &Changes) -> Value {
+    fn answer(&self, live: &Live, changes: &Changes, message: MessageId) -> Value {
         let commitments: Vec<Value> = changes.commitments.iter().filter_map(|id| live.kept.commitment(*id)).collect();
-        json!({"state": live.kept.session.shown_state().name(), "commitments": commitments})
+        // The REJECT of a fulfilment opens a dispute, which has its name.
+        let dispute = changes.disputes.iter().find(|dispute| dispute.0 == message.0);
+        json!({"state": live.kept.session.shown_state().name(), "commitments": commitments, "disputeId": dispute})
     }
 
     fn events(&mut self, batch: &Batch<'_>, live: &Live, record: &Record, changes: &Changes) -> Vec<Event> {

@@ -224,7 +224,7 @@ impl Engine {
     }
 
     /// Signs the session's outcome as it stands and tells the other cells; its digest.
-    fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live) -> Step<Digest> {
+    pub(super) fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live) -> Step<Digest> {
         let payload = live.kept.session.outcome_view(&self.shared.settings.cell);
         let digest = Digest::of(&[canonical(&payload).as_bytes()]);
         outcomes::state(self, batch, live, &payload)?;

@@ -7,7 +7,7 @@
 use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::live::Live;
-use super::stop::Step;
+use super::stop::{Step, Stop};
 use super::tables::{OUTCOMES, What};
 use super::{admitting, border};
 use crate::protocol::ids::{CellId, SessionId};
@@ -76,13 +76,18 @@ impl Engine {
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
             Said::Endorsement => return Err(misplaced().into()),
+            Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }
         if live.kept.session.host == own {
             for cell in cells.into_iter().filter(|cell| *cell != stated.signer) {
-                self.state_to(batch, live, &cell, stated.said, stated.jws.clone())?;
+                match self.state_to(batch, live, &cell, stated.said, stated.jws.clone()) {
+                    // What may not go to one of them keeps nobody else from it.
+                    Ok(()) | Err(Stop::Refused(_)) => {}
+                    Err(Stop::Fault(fault)) => return Err(fault.into()),
+                }
             }
         }
-        Ok(())
+        self.weigh_verdict(batch, live, stated)
     }
 }
 

@@ -101,6 +101,10 @@ pub const RECEIPTS: Table<(SessionId, u64, CellId), String> = Table::new("receip
 pub const OUTCOMES: Table<(SessionId, CellId), String> = Table::new("outcomes");
 /// What agents signed beside the chain: ratings and disputes.
 pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
+/// Verdicts on a dispute as they came: JWS of kind `verdict`.
+pub const VERDICTS: Table<(SessionId, MessageId, u64), String> = Table::new("verdicts");
+/// The sessions that have a dispute of that name.
+pub const DISPUTES: Table<(MessageId, SessionId), ()> = Table::new("disputes");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 

@@ -52,7 +52,11 @@ impl Engine {
     pub(super) fn fall_due(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
         // A frozen session takes nothing, of its host's own neither.
         while let Some(event) = live.kept.session.due(batch.now).filter(|_| live.kept.frozen.is_none()) {
-            self.place_system(batch, live, &event)?;
+            if let SystemEvent::DisputeDecided { dispute, .. } = event {
+                self.dispute_due(batch, live, dispute)?;
+            } else {
+                self.place_system(batch, live, &event)?;
+            }
         }
         Ok(())
     }

@@ -81,6 +81,11 @@ impl<R: Rows> Export<'_, R> {
         if let Some((_, before)) = self.view.logged(self.session, self.first.saturating_sub(1))? {
             receipts.push(json!(before.receipt));
         }
+        for dispute in &kept.session.disputes {
+            if let Some(boxed) = self.view.filing_box(self.session, dispute.id, &self.holder)? {
+                key_of(dispute.by, &boxed, &mut keys);
+            }
+        }
         let (theirs, last) = self.others(kept.session.head.sequence)?;
         receipts.extend(theirs);
         let cells = self.cells(&kept.session);
@@ -98,7 +103,7 @@ impl<R: Rows> Export<'_, R> {
             "complete": false,
             "consents": self.consents(&kept.session),
             "erasures": self.erasures()?,
-            "disputes": [],
+            "disputes": self.view.all_disputed(&kept, &self.holder)?,
             "outcome": super::outcomes::all(self.view.rows, self.session)?,
         });
         if kept.session.state.is_final()
@@ -133,17 +138,7 @@ impl<R: Rows> Export<'_, R> {
         let (Some(participant), Some(copies)) = (row.record.sender.participant(), &row.boxed) else { return Ok(()) };
         let place = scopes::place(self.session, row.record.message_id.bytes(), "");
         let Some(boxed) = scopes::open::<Boxed>(self.view.shared, &place, &self.holder, copies)? else { return Ok(()) };
-        let payload = segment(&boxed.statement, 1);
-        let jwk = segment(&boxed.proof, 0).get("jwk").cloned().unwrap_or_default();
-        let jkt = payload.get("jkt").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut key = Map::new();
-        key.insert("participantId".into(), json!(participant));
-        key.insert("agentId".into(), json!(boxed.agent));
-        key.insert("jwk".into(), jwk);
-        key.insert("from".into(), payload.get("from").cloned().unwrap_or_default());
-        key.insert("until".into(), payload.get("until").cloned().unwrap_or_default());
-        key.insert("statement".into(), json!(boxed.statement));
-        keys.insert((participant, jkt), Value::Object(key));
+        key_of(participant, &boxed, keys);
         Ok(())
     }
 
@@ -213,6 +208,21 @@ impl<R: Rows> Export<'_, R> {
         });
         Ok(about.map(Value::String).collect())
     }
+}
+
+/// The statement about the key that made a proof.
+fn key_of(participant: ParticipantId, boxed: &Boxed, keys: &mut BTreeMap<(ParticipantId, String), Value>) {
+    let payload = segment(&boxed.statement, 1);
+    let jwk = segment(&boxed.proof, 0).get("jwk").cloned().unwrap_or_default();
+    let jkt = payload.get("jkt").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut key = Map::new();
+    key.insert("participantId".into(), json!(participant));
+    key.insert("agentId".into(), json!(boxed.agent));
+    key.insert("jwk".into(), jwk);
+    key.insert("from".into(), payload.get("from").cloned().unwrap_or_default());
+    key.insert("until".into(), payload.get("until").cloned().unwrap_or_default());
+    key.insert("statement".into(), json!(boxed.statement));
+    keys.insert((participant, jkt), Value::Object(key));
 }
 
 /// One segment of a compact JWS that this cell has verified before, as JSON.

@@ -255,7 +255,6 @@ impl<R: Rows> View<'_, R> {
             if let Value::Object(answer) = &mut answer {
                 answer.insert("record".into(), self.record(&row, &holder)?);
                 answer.insert("receipt".into(), json!(row.receipt));
-                answer.insert("disputeId".into(), Value::Null);
             }
             Ok(Some(answer))
         };

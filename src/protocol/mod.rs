@@ -40,3 +40,4 @@ pub mod time;
 pub mod transcript;
 pub mod trust;
 pub mod url;
+pub mod verdict;

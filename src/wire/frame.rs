@@ -112,6 +112,10 @@ pub enum Said {
     Settlement,
     /// One agent's endorsement of another.
     Endorsement,
+    /// One cell's verdict on a dispute.
+    Verdict,
+    /// The host's decision of a dispute.
+    Decision,
 }
 
 /// What a statement is about.
@@ -136,6 +140,7 @@ impl Said {
             Self::Outcome => Kind::Outcome,
             Self::Settlement => Kind::Settlement,
             Self::Endorsement => Kind::Endorsement,
+            Self::Verdict | Self::Decision => Kind::Verdict,
         }
     }
 
@@ -143,7 +148,9 @@ impl Said {
     #[must_use]
     pub const fn class(self) -> Option<DataClass> {
         match self {
-            Self::Outcome | Self::Settlement => Some(DataClass::Metadata),
+            // A decision is what becomes of the commitment: it goes wherever the session's records go.
+            Self::Outcome | Self::Settlement | Self::Decision => Some(DataClass::Metadata),
+            Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
         }
     }

@@ -75,6 +75,8 @@ const ROUTES: &[Route] = &[
     post("/v1/asp/sessions/{id}/messages", |call| messages::send(call).boxed()),
     get("/v1/asp/sessions/{id}/messages", Offer::DocumentOrEvents, |call| messages::read(call).boxed()),
     post("/v1/asp/sessions/{id}/ratings", |call| beside::rate(call).boxed()),
+    post("/v1/asp/sessions/{id}/disputes", |call| beside::dispute(call).boxed()),
+    get("/v1/asp/sessions/{id}/disputes/{disputeId}", Offer::Document, |call| done(beside::show_dispute(&call))),
     get("/v1/asp/events", Offer::Events, |call| done(stream::of_agent(&call))),
 ];
 

@@ -69,6 +69,10 @@ verbs! {
     dlq_list DlqListRequest;
     dlq_replay DlqReplayRequest;
     dlq_purge DlqPurgeRequest;
+    dispute_list DisputeListRequest;
+    dispute_show DisputeShowRequest;
+    dispute_pack DisputePackRequest;
+    dispute_resolve DisputeResolveRequest;
     ledger_deposit LedgerDepositRequest;
     ledger_withdraw LedgerWithdrawRequest;
     ledger_show LedgerShowRequest;

@@ -6,7 +6,7 @@
 use super::references::Aim;
 use super::{Act, Head, Session, State};
 use crate::protocol::escrow::Move;
-use crate::protocol::ids::{CommitmentId, MessageId, ParticipantId};
+use crate::protocol::ids::{CommitmentId, DisputeId, MessageId, ParticipantId};
 use crate::protocol::json::Json;
 use crate::protocol::performative::Performative;
 use crate::protocol::record::{Record, Sender};
@@ -54,6 +54,8 @@ pub struct Changes {
     pub participants: Vec<ParticipantId>,
     /// Escrows that ended, each once.
     pub moves: Vec<Move>,
+    /// Disputes opened or decided.
+    pub disputes: Vec<DisputeId>,
 }
 
 impl Changes {
@@ -67,6 +69,7 @@ impl Changes {
             offers: Vec::new(),
             participants: Vec::new(),
             moves: Vec::new(),
+            disputes: Vec::new(),
         }
     }
 
@@ -99,6 +102,11 @@ impl Session {
         changes
     }
 
+    /// Changes of none, for what happens beside the chain.
+    pub(super) fn nothing_changed(&self) -> Changes {
+        Changes::none(self.shown_state())
+    }
+
     fn act(&mut self, act: &Act, head: Head, changes: &mut Changes) {
         let at = head.timestamp;
         let aim = self.aim(act, at).unwrap_or(Aim::Nothing);
@@ -114,7 +122,7 @@ impl Session {
                 self.asked.push((act.sender, *asked));
             }
             Body::Accept => self.accept(aim, act.sender, at, changes),
-            Body::Reject(_) => self.reject(aim, changes),
+            Body::Reject(_) => self.reject(act, aim, head, changes),
             Body::Commit(pledge) => self.commit(act, pledge, aim, head, changes),
             Body::Fulfill(_) => {
                 if let Aim::Due(id) = aim {

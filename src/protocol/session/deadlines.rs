@@ -1,6 +1,7 @@
 //! What time alone brings about: which system event falls due next, and when.
 //!
-//! Nothing falls due in ESCALATED: breaches and closings wait for its end. A message that comes at the very moment of
+//! Nothing but the end of a dispute falls due in ESCALATED: breaches and closings wait for its end; those of a
+//! commitment in dispute wait for that. A message that comes at the very moment of
 //! a deadline is in time if it is placed before the event. Source: docs/spec/details.md sections 2, 3 and 4.
 
 use super::{Role, Session, State};
@@ -42,7 +43,7 @@ impl Session {
         let frozen = self.shown_state() == State::Escalated || self.state.is_final();
         let commitments = self.commitments.iter().filter_map(|commitment| self.commitment_timer(commitment));
         let all = self.whole_session().into_iter().chain(self.calls()).chain(commitments);
-        all.filter(move |_| !frozen)
+        all.filter(move |_| !frozen).chain(self.dispute_timers())
     }
 
     fn whole_session(&self) -> Option<Timer> {
@@ -68,6 +69,9 @@ impl Session {
     }
 
     fn commitment_timer(&self, commitment: &Commitment) -> Option<Timer> {
+        if self.open_dispute_about(commitment.id).is_some() {
+            return None;
+        }
         match commitment.status {
             Status::Pending | Status::Accepted => {
                 let event = SystemEvent::DeadlineMissed { commitment: commitment.id, commit: commitment.message };

@@ -107,24 +107,31 @@ impl Session {
         }
     }
 
-    /// A claim is confirmed. A new claim confirmed after a rejection ends what froze the money that waits for it.
+    /// A claim is confirmed, which ends a dispute about it.
     pub(super) fn confirm(&mut self, id: CommitmentId, at: Timestamp, changes: &mut Changes) {
         self.change(id, changes, |commitment| commitment.confirm(at));
-        self.set_frozen(id, false, changes);
+        self.end_by_acceptance(id, at, changes);
+        self.refreeze(changes);
     }
 
-    /// Freezes, or frees again, what is locked by a commitment or waits for it.
-    pub fn set_frozen(&mut self, about: CommitmentId, frozen: bool, changes: &mut Changes) {
-        let to = if frozen { HeldState::Frozen } else { HeldState::Held };
-        let from = if frozen { HeldState::Held } else { HeldState::Frozen };
-        let concerned = |c: &&mut Commitment| c.id == about || c.depends_on == Some(about);
-        for commitment in self.commitments.iter_mut().filter(concerned) {
-            let held = commitment.held.as_mut().filter(|held| held.state == from);
-            if let Some(held) = held {
+    /// Freezes what is locked by a commitment in dispute or waits for it, and frees what no open dispute holds any more.
+    pub(super) fn refreeze(&mut self, changes: &mut Changes) {
+        let disputed: Vec<CommitmentId> =
+            self.disputes.iter().filter(|dispute| dispute.is_open()).map(|dispute| dispute.commitment).collect();
+        for commitment in &mut self.commitments {
+            let held_up = disputed.iter().any(|about| *about == commitment.id || commitment.depends_on == Some(*about));
+            let to = if held_up { HeldState::Frozen } else { HeldState::Held };
+            if let Some(held) = commitment.held.as_mut().filter(|held| held.state.is_open() && held.state != to) {
                 held.state = to;
                 changes.note(commitment.id);
             }
         }
+    }
+
+    /// The money still locked by a commitment or waiting for it.
+    pub(super) fn locked_by(&self, about: CommitmentId) -> impl Iterator<Item = Money> {
+        let concerned = self.commitments.iter().filter(move |c| c.id == about || c.depends_on == Some(about));
+        concerned.filter_map(|commitment| commitment.locked().map(|(money, _)| money))
     }
 
     /// Ends the escrows that a commitment holds or that wait for it by decision: the payee gets `amount` of each, at

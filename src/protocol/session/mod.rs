@@ -12,6 +12,7 @@
 mod act;
 mod apply;
 mod deadlines;
+mod disputes;
 mod held;
 mod judge;
 mod offers;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use act::{Act, require_members};
 pub use apply::{Changes, Event};
+pub use disputes::{Dispute, MAX_DISPUTES, Penalty};
 pub use judge::{Facts, History};
 pub use offers::{Offer, OfferStatus, Offers};
 pub use open::{Opening, Seated};
@@ -117,6 +119,8 @@ pub struct Session {
     pub outcome: Option<Outcome>,
     /// Ratings given, those of a CLOSE included.
     pub ratings: Vec<Rating>,
+    /// Disputes opened, in their order.
+    pub disputes: Vec<Dispute>,
     /// The INVITE.
     invite: MessageId,
     /// The message that set the constraints in force, which answers reference.

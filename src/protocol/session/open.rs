@@ -66,6 +66,7 @@ impl Session {
             closed_at: None,
             outcome: None,
             ratings: Vec::new(),
+            disputes: Vec::new(),
             invite: act.message_id,
             in_force: act.message_id,
             asked: Vec::new(),

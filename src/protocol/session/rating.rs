@@ -72,6 +72,6 @@ impl Session {
 }
 
 /// Whether somebody ever joined; one whose place was taken did.
-const fn took_part(participant: &Participant) -> bool {
+pub(super) const fn took_part(participant: &Participant) -> bool {
     participant.joined && !participant.dropped
 }

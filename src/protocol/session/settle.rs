@@ -5,6 +5,7 @@
 use super::apply::Changes;
 use super::references::Aim;
 use super::{Act, Calling, Head, OfferStatus, Participant, Role, Session, State};
+use crate::protocol::beside::Standing;
 use crate::protocol::commitment::{Commitment, Status};
 use crate::protocol::constraints::Constraints;
 use crate::protocol::ids::{CommitmentId, MessageId, ParticipantId};
@@ -39,11 +40,15 @@ impl Session {
         }
     }
 
-    pub(super) fn reject(&mut self, aim: Aim, changes: &mut Changes) {
+    pub(super) fn reject(&mut self, act: &Act, aim: Aim, head: Head, changes: &mut Changes) {
         match aim {
             Aim::Offer(offer) => self.mark(offer, OfferStatus::Rejected, None, changes),
             Aim::Pending(id) => self.change(id, changes, |commitment| commitment.status = Status::Rejected),
-            Aim::Claim(id) => self.change(id, changes, Commitment::contest),
+            Aim::Claim(id) => {
+                self.change(id, changes, Commitment::contest);
+                let opened = Standing { after: head.sequence, at: head.timestamp };
+                self.dispute_rejection(id, act.sender, act.message_id, opened, changes);
+            }
             Aim::Nothing
             | Aim::Due(_)
             | Aim::Made { .. }

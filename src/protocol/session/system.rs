@@ -23,6 +23,7 @@ impl Session {
             SystemEvent::ConsentRevoked { .. }
             | SystemEvent::OperatorResolved { .. }
             | SystemEvent::InvitationExpired(Expiry::Refused(_)) => Ok(()),
+            SystemEvent::DisputeDecided { dispute, commitment } if self.decidable(*dispute, *commitment, at) => Ok(()),
             SystemEvent::InvitationExpired(Expiry::Silence(_))
             | SystemEvent::DeadlineMissed { .. }
             | SystemEvent::ReviewElapsed { .. }
@@ -59,7 +60,8 @@ impl Session {
             }
             SystemEvent::OperatorResolved { outcome: None } => self.resume(at),
             SystemEvent::ConsentRevoked { .. } => self.escalate(),
-            SystemEvent::DisputeDecided { .. } | SystemEvent::HostMoved { .. } => {}
+            SystemEvent::DisputeDecided { dispute, .. } => self.decide(*dispute, at, changes),
+            SystemEvent::HostMoved { .. } => {}
         }
     }
 

@@ -215,11 +215,20 @@ pub const fn system_moves(state: State, event: &SystemEvent) -> Moves {
             State::Escalated,
             &[State::Invited, State::Introduced, State::Conversing, State::Agreeing, State::Executing],
         ),
-        // Disputes and moves of a host come with their own documents, of which no session knows any yet.
-        SystemEvent::DurationElapsed { .. }
-        | SystemEvent::ConsentRevoked { .. }
-        | SystemEvent::DisputeDecided { .. }
-        | SystemEvent::HostMoved { .. } => REFUSED,
+        SystemEvent::DisputeDecided { .. } => match state {
+            State::Executing => &[State::Executing],
+            State::Escalated => &[State::Escalated],
+            State::Invited
+            | State::Introduced
+            | State::Conversing
+            | State::Agreeing
+            | State::Closed
+            | State::Failed => REFUSED,
+        },
+        // A move of the host comes with its own document, of which no session knows any yet.
+        SystemEvent::DurationElapsed { .. } | SystemEvent::ConsentRevoked { .. } | SystemEvent::HostMoved { .. } => {
+            REFUSED
+        }
     }
 }
 

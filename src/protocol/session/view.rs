@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Participant, Session, Standing};
+use super::{Dispute, Participant, Session, Standing};
 use crate::crypto::jws::Kind;
 use crate::protocol::commitment::Commitment;
 use crate::protocol::escrow::Held;
@@ -52,7 +52,7 @@ impl Session {
             "head": {"sequence": self.head.sequence, "hash": self.head.hash},
             "commitments": self.commitments.iter().map(|c| self.commitment_view(c)).collect::<Vec<_>>(),
             "offers": self.offers_view(reader.now),
-            "disputes": [],
+            "disputes": self.disputes.iter().map(|dispute| dispute.id).collect::<Vec<_>>(),
             "you": reader.you,
             "asks": reader.you.and_then(|you| self.asks(you)),
         })
@@ -118,6 +118,35 @@ impl Session {
         put("reviewUntil", json!(self.review_until(commitment)));
         put("breach", commitment.breach.map_or(Value::Null, |b| json!({"severity": b.severity, "at": b.at})));
         Value::Object(view)
+    }
+}
+
+impl Session {
+    /// S9 without what stays with its filing: references, evidence, texts, verdicts.
+    #[must_use]
+    pub fn dispute_view(&self, dispute: &Dispute) -> Value {
+        let mut resolution = json!({"escrow": dispute.escrow});
+        if let (Value::Object(members), Some(amount)) = (&mut resolution, &dispute.payee_amount) {
+            members.insert("payeeAmount".into(), json!(amount));
+        }
+        let ended = dispute.ended.as_ref();
+        json!({
+            "disputeId": dispute.id,
+            "sessionId": self.id,
+            "commitmentId": dispute.commitment,
+            "openedBy": dispute.by,
+            "openedAt": dispute.opened.at,
+            "after": dispute.opened.after,
+            "status": dispute.status(),
+            "claim": {"kind": dispute.claim},
+            "against": dispute.against,
+            "requestedResolution": resolution,
+            "severity": ended.and_then(|(verdict, _)| verdict.severity),
+            "escrow": ended.and_then(|(verdict, _)| verdict.escrow),
+            "payeeAmount": ended.and_then(|(verdict, _)| verdict.payee_amount.clone()),
+            "decidedAt": ended.map(|(_, at)| *at),
+            "decideBy": dispute.is_open().then(|| dispute.opened.at + self.windows.dispute),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod agents;
 pub(super) mod cells;
 mod chain;
 mod consents;
+mod disputes;
 mod parts;
 mod proofs;
 mod receipts;
@@ -37,6 +38,9 @@ use consents::Consents;
 use receipts::Receipts;
 use shown::Shown;
 
+/// The `type` of a dispute pack: one dispute and the transcript it stands in.
+pub const PACK: &str = "asp/1.0 dispute pack";
+
 /// What the verifier was given beside the file.
 #[derive(Debug, Clone, Default)]
 pub struct Pins {
@@ -61,9 +65,12 @@ pub fn verify_bytes(bytes: &[u8], pins: &Pins) -> Report {
     }
 }
 
-/// Verifies a transcript that was read strictly.
+/// Verifies a transcript, or a dispute pack, that was read strictly.
 #[must_use]
 pub fn verify(file: &Value, pins: &Pins) -> Report {
+    if text(file, "type") == Some(PACK) {
+        return disputes::verify_pack(file, pins);
+    }
     let mut report = Report::default();
     if text(file, "type") != Some("asp/1.0 transcript") {
         report.problem("type", "expected type \"asp/1.0 transcript\"");

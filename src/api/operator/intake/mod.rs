@@ -4,6 +4,7 @@
 
 mod audit;
 mod consent;
+mod dispute;
 mod erase;
 mod ledger;
 mod org;

@@ -217,8 +217,18 @@ async fn operators_of_both_cells_decide_and_the_pack_verifies_off_line() -> Resu
         let pack = cell.operate(Operation::DisputePack { dispute: id.as_str().unwrap().parse().unwrap() }).await?;
         let report = verified(&pack);
         assert_eq!(report.verdict(), Verdict::Verified, "{:?}", report.problems());
+        let replayed = report.warnings().iter().filter(|warning| warning.contains("record")).count();
+        assert_eq!(replayed, 0, "{:?}", report.warnings());
         for (place, value) in [
             ("/transcript/disputes/0/verdicts/0/outcome", json!("escalated")),
+            ("/transcript/disputes/0/verdicts/2/severity", json!(1)),
+            ("/transcript/disputes/0/status", json!("dismissed")),
+            ("/transcript/disputes/0/severity", json!(1)),
+            ("/transcript/disputes/0/evidence/0/type", json!("video")),
+            ("/transcript/disputes/0/commitmentId", json!(DisputeId(Uuid::now_v7()))),
+            ("/transcript/disputes/0/claim/text", json!("Something else")),
+            ("/transcript/disputes/0/parts/claim/value", json!("Something else")),
+            ("/transcript/disputes/0/openedBy", json!(seat)),
             ("/disputeId", json!(DisputeId(Uuid::now_v7()))),
         ] {
             let mut mutated = pack.clone();

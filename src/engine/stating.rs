@@ -39,7 +39,7 @@ impl Engine {
         match &stated.about {
             About::Agents { from, to } => match stated.said {
                 Said::Endorsement => self.take_endorsement(batch, peer, &stated, from, to),
-                Said::Outcome | Said::Settlement => Err(misplaced().into()),
+                Said::Outcome | Said::Settlement | Said::Verdict | Said::Decision => Err(misplaced().into()),
             },
             About::Session(session) => {
                 let mut live = self.take_out(batch, *session)?;

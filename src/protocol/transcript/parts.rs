@@ -43,7 +43,7 @@ fn judge_part(evidence: &Evidence<'_>, record: &Record, name: &str, part: &Value
     }
 }
 
-fn judge_open(name: &str, part: &Value) -> Result<(), String> {
+pub(super) fn judge_open(name: &str, part: &Value) -> Result<(), String> {
     let shown = text(part, "commitment").and_then(Digest::parse).ok_or("no commitment")?;
     let salt = text(part, "salt").and_then(Digest::parse).ok_or("no part salt of 32 bytes beside the value")?;
     let value = part.get("value").filter(|value| !value.is_null()).ok_or("no value and no status")?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Evidence, Report, text};
+use super::{Evidence, Report, disputes, text};
 use crate::crypto::digest::Digest;
 use crate::protocol::escrow::Hold;
 use crate::protocol::ids::{AgentId, CellId, MessageId, ParticipantId};
@@ -19,7 +19,7 @@ use crate::protocol::session::{
     Act, Event, Facts, Head, History, Home, Opening, Reader, Seated, Session, Standing, Windows,
 };
 use crate::protocol::statement::Statement as _;
-use crate::protocol::terms::Body;
+use crate::protocol::terms::{Body, SystemEvent};
 use crate::protocol::time::{Span, Timestamp};
 
 /// Members of S8b that follow from the records.
@@ -77,6 +77,9 @@ fn play(evidence: &Evidence<'_>, report: &mut Report) -> Result<Session, String>
             None => session = Some(open(evidence, record, head)?),
             Some(session) => {
                 let event = event(evidence, record, report)?;
+                if matches!(event, Event::System(SystemEvent::DisputeDecided { .. })) {
+                    disputes::decide(evidence, session);
+                }
                 if let Err(why) = judge(session, &event, head.timestamp, &log) {
                     report.warn(format!("record {} breaks a rule of the session: {why}", record.sequence));
                 }
@@ -84,6 +87,12 @@ fn play(evidence: &Evidence<'_>, report: &mut Report) -> Result<Session, String>
             }
         }
         log.add(record, hash);
+        if let Some(session) = &mut session {
+            disputes::open(evidence, session, |message| log.sequence_of(message).is_some());
+        }
+    }
+    if let Some(session) = &mut session {
+        disputes::decide(evidence, session);
     }
     session.ok_or_else(|| "no records".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What cells have signed beside the chain: outcomes, erasure certificates, verdicts on disputes.
+//! What cells have signed beside the chain: outcomes, erasure certificates; disputes have a module of their own.
 //!
 //! Source: docs/spec/details.md S9, S12, S17.
 
@@ -11,15 +11,11 @@ use crate::crypto::jws::{Claim, Kind};
 pub(super) fn judge(evidence: &Evidence<'_>, report: &mut Report) {
     judge_outcomes(evidence, report);
     for value in super::list(evidence.file, "erasures", report) {
-        if let Err(why) = by_named_cell(evidence, value, Kind::Erasure) {
+        if let Err(why) = by_cell(evidence, value, Kind::Erasure) {
             report.problem("erasure", why);
         }
     }
-    for dispute in super::list(evidence.file, "disputes", report) {
-        if let Err(why) = judge_dispute(evidence, dispute) {
-            report.problem("dispute", why);
-        }
-    }
+    super::disputes::judge(evidence, report);
 }
 
 /// Each outcome is a cell's word about this session's final head, and the session shows the same.
@@ -45,25 +41,8 @@ fn judge_outcomes(evidence: &Evidence<'_>, report: &mut Report) {
     }
 }
 
-/// The verdicts of a dispute are of their cells; the rest of a dispute is the exporting cell's word.
-fn judge_dispute(evidence: &Evidence<'_>, dispute: &Value) -> Result<(), String> {
-    if text(dispute, "sessionId") != evidence.session("sessionId").and_then(Value::as_str) {
-        return Err("a dispute is of another session".to_owned());
-    }
-    let verdicts = dispute.get("verdicts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for verdict in verdicts {
-        let signature = verdict.get("signature").ok_or("a verdict without signature")?;
-        let payload = by_any_cell(evidence, signature, Kind::Verdict)?;
-        let same = |member| payload.get(member) == verdict.get(member);
-        if text(&payload, "disputeId") != text(dispute, "disputeId") || !same("outcome") {
-            return Err("a verdict says otherwise than its signature".to_owned());
-        }
-    }
-    Ok(())
-}
-
 /// The payload of a JWS whose payload names the signing cell.
-fn by_named_cell(evidence: &Evidence<'_>, value: &Value, kind: Kind) -> Result<Value, String> {
+pub(super) fn by_cell(evidence: &Evidence<'_>, value: &Value, kind: Kind) -> Result<Value, String> {
     let claim = read(value, kind)?;
     let cell = text(claim.unproven(), "cell").and_then(|cell| cell.parse().ok());
     let known = cell.map_or(Known::No, |cell| evidence.cells.key(&cell, claim.kid()));

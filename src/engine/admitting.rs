@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use super::border::{Names, orgs_in};
 use super::core::{Batch, Engine};
 use super::delegating;
@@ -18,6 +20,9 @@ use crate::crypto::digest::Digest;
 use crate::protocol::class::DataClass;
 use crate::protocol::consent::crossing::{self, Route};
 use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
+use crate::protocol::json::Json;
+use crate::protocol::part::{DELEGATE, INVITEES};
+use crate::protocol::performative::Performative;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::residency::{Policy, Zone};
 use crate::protocol::session::Session;
@@ -192,6 +197,47 @@ impl Engine {
         Arrival { settings, facts, purpose, from, to, names, sender, at: batch.now }
     }
 
+    /// Why a host's record cannot seat whom it seats: an INVITE seats its inviter and whom it names, a DELEGATE whom it
+    /// names, nothing else anybody; and nobody is at home where only the host says so.
+    pub(super) fn misseated(&self, placed: &Placed) -> Option<&'static str> {
+        let open = |name: &str| match placed.parts.get(name) {
+            Some(PartFrame::Open(part)) => Some(part.value.value()),
+            Some(PartFrame::Withheld { .. } | PartFrame::Erased { .. }) | None => None,
+        };
+        let record = &placed.record;
+        let agents = |from: usize| placed.seats.iter().skip(from).map(|seat| seat.agent.as_str()).collect::<Vec<_>>();
+        let as_named = if record.performative == Performative::Invite {
+            placed.seats.first().is_some_and(|inviter| inviter.cell == record.host)
+                && open(INVITEES).is_none_or(|named| named == json!(agents(1)))
+        } else if record.performative == Performative::Delegate {
+            let terms = record.terms.as_ref().map(Json::value).unwrap_or_default();
+            placed.seats.len() <= 1
+                && placed.seats.iter().all(|seat| terms.get("delegate") == Some(&json!(seat.participant)))
+                && open(DELEGATE).is_none_or(|named| placed.seats.iter().all(|seat| named == json!(seat.agent)))
+        } else {
+            placed.seats.is_empty()
+        };
+        if !as_named {
+            return Some("the host seated somebody whom its message does not name");
+        }
+        let own = &self.shared.settings.cell;
+        let at_home = |seat: &Seated| {
+            let org = seat.agent.organisation();
+            let here = self.facts.orgs.contains_key(&org);
+            here == (seat.cell == *own) && (here || self.facts.cell_of(&org).is_none_or(|cell| cell == seat.cell))
+        };
+        (!placed.seats.iter().all(at_home)).then_some("the host seated somebody in a cell that is not its home")
+    }
+
+    /// Whether all whom an INVITE calls here are registered: told to nobody before a consent covers the question.
+    pub(super) fn invited_here(&self, batch: &Batch<'_>, placed: &Placed) -> Step<()> {
+        let here = placed.seats.iter().filter(|seat| seat.cell == self.shared.settings.cell);
+        for seat in here {
+            self.registered(batch, &seat.agent, "/invitees")?;
+        }
+        Ok(())
+    }
+
     /// Why a record cannot be from whom it says: another agent's proof under a participant's name, or a message of an
     /// own agent's that it never sent. What was erased on the way has no proof any more; an own agent's is known by
     /// what still waits here.
@@ -202,6 +248,9 @@ impl Engine {
         placed: &Placed,
         envelope: Digest,
     ) -> Step<Option<&'static str>> {
+        if let Some(why) = self.misseated(placed) {
+            return Ok(Some(why));
+        }
         let Some(sender) = placed.record.sender.participant() else { return Ok(None) };
         if placed.boxed.is_none() {
             let waiting = batch.txn.get(&PENDING, &(placed.record.session_id, placed.record.message_id))?;

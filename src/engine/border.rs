@@ -43,7 +43,7 @@ impl Passage<'_> {
         let zone = self.zone(cell)?;
         let consents: Vec<_> = self.facts.consents.values().collect();
         let mut decided = Crossing { cell: cell.clone(), relied: Vec::new(), withheld: BTreeMap::new() };
-        for org in orgs_in(self.session, cell) {
+        for org in self.orgs_there(cell)? {
             let agents = self.agents(&org);
             let route = self.route(&org, cell, &zone, &agents)?;
             let crossing = crossing::crossing(&consents, parts.iter().map(|name| name.as_str()), &route)?;
@@ -66,13 +66,23 @@ impl Passage<'_> {
     /// Whether data of one class may go to every organisation of the session in `cell`: what is no part of a message.
     pub fn class_to(&self, cell: &CellId, class: DataClass) -> Result<(), Refusal> {
         let zone = self.zone(cell)?;
-        for org in orgs_in(self.session, cell) {
+        for org in self.orgs_there(cell)? {
             let agents = self.agents(&org);
             let route = self.route(&org, cell, &zone, &agents)?;
             let purpose = if class == DataClass::Trust { crossing::TRUST } else { route.purpose };
             crossing::permit(self.facts.consents.values(), class, &Route { purpose, ..route })?;
         }
         Ok(())
+    }
+
+    /// The organisations of the session in `cell`: where there is none, nobody could have consented.
+    fn orgs_there(&self, cell: &CellId) -> Result<Vec<OrgName>, Refusal> {
+        let orgs = orgs_in(self.session, cell);
+        if orgs.is_empty() {
+            let detail = format!("nobody in this session is at home in {cell}: nothing of it goes there");
+            return Err(Refusal::new(Code::ConsentMissing, detail));
+        }
+        Ok(orgs)
     }
 
     fn route<'r>(

@@ -27,6 +27,9 @@ use crate::protocol::terms::SystemEvent;
 use crate::protocol::time::Timestamp;
 use crate::store::{Order, View as _};
 
+/// Offers of one peer that may wait for an answer at once.
+const MAX_OFFERS: usize = 256;
+
 impl Engine {
     /// `consent offer`.
     pub(super) fn consent_offer(&mut self, batch: &mut Batch<'_>, org: &OrgName, terms: &ConsentTerms) -> Step<Value> {
@@ -131,12 +134,32 @@ impl Engine {
             self.one_home(&party.organisation, peer, batch.now)?;
         }
         let digest = consent.document.digest();
+        if !self.facts.consents.contains_key(&id) {
+            self.room_for_offers(peer, batch.now)?;
+        }
         let received = Negotiation::receive(self.facts.consents.get(&id), consent, &from, batch.now)?;
         if self.facts.consents.get(&id) == Some(&received) {
             return Ok(());
         }
         self.audit(batch, "consent", from.as_str(), &id.to_string(), digest.bytes())?;
         self.keep_consent(batch, received)
+    }
+
+    /// A peer's offers wait for an operator, so many of them at most; those that are over or revoked do not count.
+    fn room_for_offers(&self, peer: &CellId, now: Timestamp) -> Step<()> {
+        let waiting = |known: &&Negotiation| {
+            let clauses = known.latest().document.clauses();
+            known.agreed().next().is_none()
+                && known.revoked().is_none()
+                && clauses.not_after > now
+                && clauses.parties.iter().any(|party| party.cell == *peer)
+        };
+        if self.facts.consents.values().filter(waiting).count() < MAX_OFFERS {
+            return Ok(());
+        }
+        let detail =
+            format!("{MAX_OFFERS} offers between this cell and {peer} wait for an answer; answer or revoke some");
+        Err(Refusal::new(Code::CapacityUnavailable, detail).into())
     }
 
     /// What this cell knows of where a party is at home: its own organisations, or the peer's as configured.

@@ -14,7 +14,7 @@ use super::core::{Batch, Engine};
 use super::forgetting::{Target, Waiting, scrub_waiting};
 use super::operation::ErasureScope;
 use super::scopes;
-use super::stop::Step;
+use super::stop::{Step, Stop};
 use super::tables::{
     self, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
 };
@@ -305,11 +305,15 @@ impl Engine {
                 format!("{} is not at home in {peer}: only its own cell orders its erasures", order.organisation);
             return Err(Refusal::new(Code::Unauthorized, detail).into());
         }
-        if let Some(known) = batch.txn.get(&ERASURES, request.as_bytes())?
-            && let Some(certificate) = known.certificate
-        {
-            self.queue(batch, peer, What::Erased { request, certificate })?;
-            return Ok(());
+        if let Some(known) = batch.txn.get(&ERASURES, request.as_bytes())? {
+            if known.ordered.as_ref() != Some(peer) {
+                let detail = "this request is another cell's; each order has an id of its own";
+                return Err(Refusal::new(Code::Duplicate, detail).into());
+            }
+            if let Some(certificate) = known.certificate {
+                self.queue(batch, peer, What::Erased { request, certificate })?;
+                return Ok(());
+            }
         }
         let mut erasure = Erasure {
             organisation: order.organisation.clone(),
@@ -336,7 +340,7 @@ impl Engine {
 
     /// The secrets and records that one item of an order means in this cell.
     fn ordered(
-        &self,
+        &mut self,
         batch: &mut Batch<'_>,
         organisation: &OrgName,
         item: &Item,
@@ -344,7 +348,16 @@ impl Engine {
         places: &mut BTreeMap<SessionId, BTreeSet<u64>>,
     ) -> Step<()> {
         let session = item.session_id;
-        if batch.txn.get(&tables::SESSIONS, &session)?.is_none() {
+        // The session as it stands in this batch: it may have come with the frames just before the order.
+        let live = match self.take_out(batch, session) {
+            Ok(live) => live,
+            Err(Stop::Refused(_)) => return Ok(()),
+            Err(Stop::Fault(fault)) => return Err(fault.into()),
+        };
+        let sits = live.kept.session.participants.iter().any(|p| p.home.organisation == *organisation);
+        self.put_back(batch, live);
+        // The certificate names the head of every session concerned: only of those the organisation sits in.
+        if !sits {
             return Ok(());
         }
         match (&item.parts, item.participant) {

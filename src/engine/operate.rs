@@ -121,6 +121,8 @@ impl Engine {
         self.audit(batch, "peer", "operator", cell.as_str(), b"remove")?;
         let mut row = self.facts.peers.get(cell).cloned().unwrap_or_default();
         row.added = None;
+        // What it said is at home in it stands in nobody's way any more.
+        row.organisations.clear();
         batch.put(&PEERS, cell, &row)?;
         self.change_facts(batch, |facts| {
             facts.peers.insert(cell.clone(), row);

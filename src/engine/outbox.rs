@@ -16,6 +16,8 @@ use crate::wire::frame::About;
 
 /// Rows looked at in one step of a scan.
 const STEP: usize = 512;
+/// Rows counted at most.
+const COUNTED: usize = 8192;
 
 impl Engine {
     /// Queues a dispatch for `peer`.
@@ -55,6 +57,13 @@ impl Engine {
 
     fn acked_upto(&self, peer: &CellId) -> u64 {
         self.next.acked.get(peer).copied().unwrap_or_default()
+    }
+
+    /// How many frames wait for `peer` to take them, as far as anybody cares: more than 8192 are not counted.
+    pub(super) fn backlog(&self, batch: &Batch<'_>, peer: &CellId) -> Result<usize, Fault> {
+        let from = self.acked_upto(peer).saturating_add(1);
+        let rows = batch.txn.range(&OUTBOX, (peer.clone(), from)..(peer.clone(), u64::MAX), Order::Forward, COUNTED)?;
+        Ok(rows.len())
     }
 
     /// Drops what the peer has durable.

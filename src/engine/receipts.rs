@@ -14,10 +14,12 @@ use crate::protocol::class::DataClass;
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::Fault;
+use crate::store::{Fault, View as _};
 
 /// Records queued again at one request.
 const AGAIN: u64 = 1024;
+/// Who has not taken so many frames gets no records again.
+const BACKLOG: usize = 4096;
 
 impl Engine {
     pub(super) fn take_receipt(
@@ -59,7 +61,12 @@ impl Engine {
                 Ok(())
             };
         };
-        batch.put(&RECEIPTS, &(receipt.session_id, receipt.sequence, receipt.cell.clone()), &jws)?;
+        let place = (receipt.session_id, receipt.sequence, receipt.cell.clone());
+        if held.hash == receipt.hash && batch.txn.get(&RECEIPTS, &place)?.is_some() {
+            // Signed anew it says nothing new: told once, however often it comes.
+            return Ok(());
+        }
+        batch.put(&RECEIPTS, &place, &jws)?;
         if held.hash != receipt.hash {
             return self.freeze(batch, live, "two cells signed different hashes for one record");
         }
@@ -88,6 +95,10 @@ impl Engine {
         self.put_back(batch, live);
         if !member {
             return Err(Refusal::new(Code::NotFound, "no such session of this peer").into());
+        }
+        if self.backlog(batch, peer)? > BACKLOG {
+            // It has not taken what it asked for before; it asks again at its next gap.
+            return Ok(());
         }
         for sequence in after.saturating_add(1)..=head.min(after.saturating_add(AGAIN)) {
             self.queue(batch, peer, What::Record { session, sequence })?;

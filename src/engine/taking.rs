@@ -174,6 +174,8 @@ impl Engine {
             self.admit_trust(batch, &live.kept.session, &submit.boxed.agent, &mut submit.profile)?;
             let trust = submit.profile.as_ref().and_then(|profile| profile.trust.as_deref());
             self.set_standing(batch, live, submit.sender, &submit.boxed.agent, trust, record.timestamp)?;
+        } else {
+            submit.profile = None;
         }
         act.hold.clone_from(&submit.hold);
         let judged = self.judge(batch, live, &act, record.timestamp);
@@ -239,7 +241,7 @@ impl Engine {
         let message = placed.record.message_id;
         let taken = match self.take_out(batch, session) {
             Ok(live) => Ok((live, false)),
-            Err(Stop::Refused(_)) => self.meet(batch, &placed).map(|live| (live, true)),
+            Err(Stop::Refused(_)) => self.meet(&placed).map(|live| (live, true)),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         let (mut live, new) = match taken {
@@ -264,15 +266,14 @@ impl Engine {
     }
 
     /// A session this cell does not know yet: it opens with its INVITE.
-    fn meet(&self, batch: &Batch<'_>, placed: &Placed) -> Step<Live> {
+    fn meet(&self, placed: &Placed) -> Step<Live> {
         let unknown = || Refusal::new(Code::NotFound, "no such session in this cell, and this is not its first record");
         let Some(opening) = &placed.opening else { return Err(unknown().into()) };
         if placed.record.sequence != 1 {
             return Err(unknown().into());
         }
-        let own = &self.shared.settings.cell;
-        for seat in placed.seats.iter().filter(|seat| seat.cell == *own) {
-            self.registered(batch, &seat.agent, "/invitees")?;
+        if let Some(why) = self.misseated(placed) {
+            return Err(untrue(why).into());
         }
         let record = &placed.record;
         let host = &record.host;
@@ -341,17 +342,20 @@ impl Engine {
             );
         let receipt = receipt.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the host's receipt: {why}")))?;
         if placed.previous != previous || receipt.hash != hash || receipt.sequence != sequence {
-            return self.freeze(batch, live, "the host's chain is not the one this cell holds");
+            return self.distrust(batch, live, new, "the host's chain is not the one this cell holds");
         }
         if record.timestamp < head.timestamp || record.timestamp > batch.now + SKEW {
-            return self.freeze(batch, live, "the host's time ran back or ahead");
+            return self.distrust(batch, live, new, "the host's time ran back or ahead");
         }
         let relied = placed.relied.clone();
         let organisation = placed.boxed.as_ref().map(|boxed| boxed.agent.organisation());
         if let Some(why) = self.forged(batch, live, &placed, envelope)? {
-            return self.freeze(batch, live, why);
+            return self.distrust(batch, live, new, why);
         }
         self.admit_record(batch, live, &mut placed)?;
+        if new {
+            self.invited_here(batch, &placed)?;
+        }
         self.erased_on_the_way(batch, &mut placed)?;
         let record = &placed.record;
         self.answered_with(batch, live, &placed, record.timestamp)?;
@@ -474,8 +478,16 @@ impl Engine {
         self.freeze(batch, live, &format!("the host told two stories about record {sequence}"))
     }
 
-    /// Freezes a session and raises the alarm.
+    /// What does not hold together freezes a session that this cell has; one that it has not is not begun by it.
+    fn distrust(&mut self, batch: &mut Batch<'_>, live: &mut Live, new: bool, why: &str) -> Step<()> {
+        if new { Err(untrue(why).into()) } else { self.freeze(batch, live, why) }
+    }
+
+    /// Freezes a session and raises the alarm, once.
     pub(super) fn freeze(&mut self, batch: &mut Batch<'_>, live: &mut Live, why: &str) -> Step<()> {
+        if live.kept.frozen.is_some() {
+            return Ok(());
+        }
         let session = live.kept.session.id;
         batch.effects.alarms.push(format!("session {session} is frozen: {why}"));
         live.kept.frozen = Some(why.to_owned());
@@ -507,9 +519,13 @@ impl Engine {
             return Ok(());
         }
         let mut live = self.take_out(batch, session)?;
+        let own = self.shared.settings.cell.clone();
+        if live.kept.session.host != own || !live.cells(&own).contains(peer) {
+            self.put_back(batch, live);
+            return Err(Refusal::new(Code::NotFound, "no such session of this peer").into());
+        }
         // A delegate who cannot be reached is dropped in time; only an INVITE fails by a refusal.
-        let awaited = awaits(&live.kept.session, message) && live.cells(&self.shared.settings.cell).contains(peer);
-        let step = if awaited {
+        let step = if awaits(&live.kept.session, message) {
             self.place_system(batch, &mut live, &SystemEvent::InvitationExpired(Expiry::Refused(refusal.code)))
         } else {
             let sequence = batch.txn.get(&MESSAGES, &(session, message))?.map_or(0, |filed| filed.sequence);
@@ -546,15 +562,26 @@ fn awaits(session: &Session, message: MessageId) -> bool {
     session.state == State::Invited && session.invite_message() == message
 }
 
-/// The keys of both sets, the newer set's first.
+/// The refusal of an invitation that contradicts itself or what this cell knows.
+fn untrue(why: &str) -> Refusal {
+    Refusal::new(Code::ValidationFailed, format!("the invitation is not taken: {why}"))
+}
+
+/// Bytes of earlier keys kept beside a peer's own set: those of more rotations than a peer has in its life.
+const EARLIER_KEYS: usize = 256 << 10;
+
+/// The keys of both sets, the newer set's first; of the older one the newest that there is room for.
 fn merged(old: Option<&str>, new: &str) -> String {
     let keys = |text: &str| -> Vec<serde_json::Value> {
         let set: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         set.get("keys").and_then(|keys| keys.as_array()).cloned().unwrap_or_default()
     };
     let mut all = keys(new);
+    let mut room = EARLIER_KEYS;
     for key in old.map(keys).unwrap_or_default() {
         if !all.iter().any(|known| known.get("kid") == key.get("kid")) {
+            let Some(left) = room.checked_sub(key.to_string().len()) else { break };
+            room = left;
             all.push(key);
         }
     }

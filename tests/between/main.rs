@@ -19,5 +19,6 @@ mod delegates;
 mod erased;
 mod forged;
 mod homes;
+mod hostile;
 mod net;
 mod refused;

@@ -5,6 +5,11 @@
 
 mod deal;
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use asp_cell::engine::Operation;
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Sent, Topology};
@@ -88,4 +93,47 @@ async fn what_is_said_over_a_cut_link_is_placed_when_it_is_back() -> Result<(), 
         }
     }
     Ok(())
+}
+
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A store that was put back by hand is older than what the peer has of it: the next frames would be taken for those.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_older_than_what_the_peer_has_links_no_more() -> Result<(), Failure> {
+    let mut net = founded().await?;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let session = deal::open(&buyer, &[&seller]).await?;
+    net.stop(HOST).await?;
+    let dir = net.cell(HOST)?.dir().to_owned();
+    let old = tempfile::tempdir().unwrap();
+    copied(&dir, old.path());
+    net.restart(HOST).await?;
+    deal::say(&buyer, &[&seller], session, &note("and more")).await?;
+    net.stop(HOST).await?;
+    fs::remove_dir_all(&dir).unwrap();
+    copied(old.path(), &dir);
+    net.restart(HOST).await?;
+    let end = Instant::now() + SOON;
+    loop {
+        let peers = net.cell(HOST)?.operate(Operation::PeerList).await?;
+        let peer = &peers["peers"][0];
+        if peer["state"] == "refused" {
+            assert!(peer["reason"].as_str().unwrap().contains("this store is older"), "{peer}");
+            return Ok(());
+        }
+        assert!(Instant::now() < end, "{peer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -27,7 +27,7 @@ use super::shared::Common;
 use super::tables::{ERASURES, Tag};
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{erasing, operate, outgoing, search, transcript, trust};
+use super::{erasing, operate, outbox, outgoing, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -488,6 +488,11 @@ impl Handle {
     pub fn taken_from(&self, peer: &CellId) -> Result<Option<([u8; 16], u64)>, Refusal> {
         let row = self.rows()?.get(&super::tables::INBOX, peer).map_err(|fault| unavailable(&fault))?;
         Ok(row.map(|row| (row.stream, row.number)))
+    }
+
+    /// The last number given to a frame for `peer`.
+    pub fn given_to(&self, peer: &CellId) -> Result<u64, Refusal> {
+        outbox::given(&self.rows()?, peer).map_err(|fault| unavailable(&fault))
     }
 
     /// The id of this cell's stream: the same as long as its store lives.

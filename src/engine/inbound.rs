@@ -15,7 +15,6 @@ use crate::protocol::envelope::Envelope;
 use crate::protocol::escrow::Hold;
 use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, SessionId};
 use crate::protocol::json::Json;
-use crate::protocol::performative::Performative;
 use crate::protocol::proof;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::record::{Place, Record, Sender};
@@ -159,7 +158,7 @@ impl Checker<'_> {
         let text = Envelope::of_record(&record);
         let envelope = text.hash();
         let bytes = weight(text.text(), &submit.parts);
-        self.proof(&submit.boxed, &path(record.performative, record.session_id), envelope, self.peer)?;
+        self.proof(&submit.boxed, &record.performative.path(record.session_id), envelope, self.peer)?;
         opens(&submit.parts)?;
         self.hold(submit.hold.as_deref(), Some(self.peer))?;
         Ok(Passed::Submit { submit, envelope, bytes })
@@ -186,7 +185,7 @@ impl Checker<'_> {
                     return Err(Refusal::new(Code::Unauthorized, "a record acts for its sender's organisation"));
                 }
                 let home = self.home_of(&boxed.agent.organisation(), &placed)?;
-                self.proof(boxed, &path(record.performative, record.session_id), envelope, &home)?;
+                self.proof(boxed, &record.performative.path(record.session_id), envelope, &home)?;
                 if !proof::admitted_in_time(boxed.admitted_at, record.timestamp) {
                     return Err(Refusal::proof("iat", "admitted more than 60 s after the record's timestamp"));
                 }
@@ -301,30 +300,6 @@ pub(super) fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>) -> u64
         PartFrame::Withheld { .. } | PartFrame::Erased { .. } => 0,
     });
     u64::try_from(envelope.len() + open.sum::<usize>()).unwrap_or(u64::MAX)
-}
-
-/// The path that a message's proof names (docs/spec/details.md section 1).
-fn path(performative: Performative, session: SessionId) -> String {
-    let sessions = "/v1/asp/sessions";
-    match performative {
-        Performative::Invite => sessions.to_owned(),
-        Performative::Introduce | Performative::Decline => format!("{sessions}/{session}/answer"),
-        Performative::Rate => format!("{sessions}/{session}/ratings"),
-        Performative::Propose
-        | Performative::Accept
-        | Performative::Reject
-        | Performative::Counter
-        | Performative::Commit
-        | Performative::Fulfill
-        | Performative::Inform
-        | Performative::Query
-        | Performative::Clarify
-        | Performative::Delegate
-        | Performative::Escalate
-        | Performative::Withdraw
-        | Performative::Close
-        | Performative::System => format!("{sessions}/{session}/messages"),
-    }
 }
 
 /// The record that a submission becomes at `place`.

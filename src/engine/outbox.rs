@@ -35,9 +35,7 @@ impl Engine {
         if let Some(next) = self.next.outbox.get(peer) {
             return Ok(*next);
         }
-        let waiting = batch.txn.last_under(&OUTBOX, &(peer.clone(),))?.map_or(0, |((_, number), _)| number);
-        let given = batch.txn.get(&GIVEN, peer)?.unwrap_or_default();
-        Ok(waiting.max(given).max(self.acked_upto(peer)) + 1)
+        Ok(given(&batch.txn, peer)?.max(self.acked_upto(peer)) + 1)
     }
 
     /// Takes a dispatch out of the outbox that was not acknowledged; its number stays given.
@@ -69,6 +67,10 @@ impl Engine {
     /// Drops what the peer has durable.
     pub(super) fn acked(&mut self, batch: &mut Batch<'_>, peer: &CellId, upto: u64) -> Result<(), Fault> {
         if upto <= self.acked_upto(peer) {
+            return Ok(());
+        }
+        if upto >= self.next_number(batch, peer)? {
+            batch.effects.alarms.push(format!("peer {peer} acknowledges frame {upto}, which this cell never sent"));
             return Ok(());
         }
         loop {
@@ -182,6 +184,14 @@ impl Engine {
             None => Err(Refusal::new(Code::NotFound, format!("no dead letter {number}; see `dlq list`")).into()),
         }
     }
+}
+
+/// The last number given to a frame for `peer`.
+pub(super) fn given(rows: &impl Rows, peer: &CellId) -> Result<u64, Fault> {
+    let waiting = rows.last_under(&OUTBOX, &(peer.clone(),))?.map_or(0, |((_, number), _)| number);
+    let gone = rows.get(&GIVEN, peer)?.unwrap_or_default();
+    let acked = rows.get(&ACKED, peer)?.unwrap_or_default();
+    Ok(waiting.max(gone).max(acked))
 }
 
 impl What {

@@ -408,26 +408,8 @@ impl Engine {
 
     /// An answer carries its agent's signed profile.
     fn answering_profile(&self, batch: &Batch<'_>, submission: &Submission) -> Step<Option<Profile>> {
-        match submission.signed.message().performative {
-            Performative::Introduce => self.profile_of(batch, &submission.caller.agent).map(Some),
-            Performative::Propose
-            | Performative::Accept
-            | Performative::Reject
-            | Performative::Counter
-            | Performative::Commit
-            | Performative::Fulfill
-            | Performative::Inform
-            | Performative::Query
-            | Performative::Clarify
-            | Performative::Delegate
-            | Performative::Escalate
-            | Performative::Withdraw
-            | Performative::Close
-            | Performative::Invite
-            | Performative::Decline
-            | Performative::Rate
-            | Performative::System => Ok(None),
-        }
+        let introduces = submission.signed.message().performative == Performative::Introduce;
+        introduces.then(|| self.profile_of(batch, &submission.caller.agent)).transpose()
     }
 
     fn profile_of(&self, batch: &Batch<'_>, agent: &AgentId) -> Step<Profile> {

@@ -64,6 +64,14 @@ impl Exchange for Crossing {
     }
 
     async fn up(&self, peer: &CellId, hello: &Hello) -> Result<(), Refusal> {
+        let (has, given) = (hello.wants_from(self.handle.stream_id()).saturating_sub(1), self.handle.given_to(peer)?);
+        if has > given {
+            let detail = format!(
+                "{peer} has frame {has} of this cell's, which knows of {given}: this store is older than what the cell \
+                 has sent; restore a newer one, or what comes next would be taken for what it has"
+            );
+            return Err(Refusal::new(Code::EscalationRequired, detail));
+        }
         let said = PeerSaid { jwks: hello.jwks.text().to_owned(), public_url: hello.public_url.clone() };
         self.handle.link_up(peer, said).await?;
         self.streams().insert(peer.clone(), hello.stream);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::BadName;
+use super::ids::{BadName, SessionId};
 
 /// What a record says. The thirteen come first; the rest open a session, answer it, rate it, or are the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,6 +74,32 @@ impl Performative {
             Self::Decline => "DECLINE",
             Self::Rate => "RATE",
             Self::System => "SYSTEM",
+        }
+    }
+
+    /// The path of the call, at its sender's own cell, that it is sent by and its proof names
+    /// (docs/spec/details.md section 1).
+    #[must_use]
+    pub fn path(self, session: SessionId) -> String {
+        let sessions = "/v1/asp/sessions";
+        match self {
+            Self::Invite => sessions.to_owned(),
+            Self::Introduce | Self::Decline => format!("{sessions}/{session}/answer"),
+            Self::Rate => format!("{sessions}/{session}/ratings"),
+            Self::Propose
+            | Self::Accept
+            | Self::Reject
+            | Self::Counter
+            | Self::Commit
+            | Self::Fulfill
+            | Self::Inform
+            | Self::Query
+            | Self::Clarify
+            | Self::Delegate
+            | Self::Escalate
+            | Self::Withdraw
+            | Self::Close
+            | Self::System => format!("{sessions}/{session}/messages"),
         }
     }
 

@@ -40,26 +40,10 @@ impl Session {
         self.check_earlier(act, facts.history)?;
         self.aim(act, at)?;
         self.check_seen(act, facts.history)?;
-        match act.performative() {
-            Performative::Introduce => trusted(&self.constraints, act.sender, facts.score),
-            Performative::Propose
-            | Performative::Accept
-            | Performative::Reject
-            | Performative::Counter
-            | Performative::Commit
-            | Performative::Fulfill
-            | Performative::Inform
-            | Performative::Query
-            | Performative::Clarify
-            | Performative::Delegate
-            | Performative::Escalate
-            | Performative::Withdraw
-            | Performative::Close
-            | Performative::Invite
-            | Performative::Decline
-            | Performative::Rate
-            | Performative::System => Ok(()),
+        if act.performative() == Performative::Introduce {
+            trusted(&self.constraints, act.sender, facts.score)?;
         }
+        Ok(())
     }
 
     /// What this participant may send now, as `state_violation` lists it.

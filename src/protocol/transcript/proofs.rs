@@ -10,7 +10,6 @@ use super::{Evidence, Report, Verdict, text};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws;
 use crate::protocol::ids::{CellId, ParticipantId};
-use crate::protocol::performative::Performative;
 use crate::protocol::proof::{Call, admitted_in_time, check};
 use crate::protocol::record::{Record, Sender, proof_hash};
 use crate::protocol::statement::{Statement as _, SystemProof};
@@ -107,26 +106,7 @@ fn written(moment: &str) -> Option<Timestamp> {
 
 /// The call of the sender's own cell that the message was made for.
 fn target(evidence: &Evidence<'_>, record: &Record, sender: ParticipantId) -> Target {
-    let session = record.session_id;
-    let path = match record.performative {
-        Performative::Invite => "/v1/asp/sessions".to_owned(),
-        Performative::Introduce | Performative::Decline => format!("/v1/asp/sessions/{session}/answer"),
-        Performative::Propose
-        | Performative::Accept
-        | Performative::Reject
-        | Performative::Counter
-        | Performative::Commit
-        | Performative::Fulfill
-        | Performative::Inform
-        | Performative::Query
-        | Performative::Clarify
-        | Performative::Delegate
-        | Performative::Escalate
-        | Performative::Withdraw
-        | Performative::Close
-        | Performative::Rate
-        | Performative::System => format!("/v1/asp/sessions/{session}/messages"),
-    };
+    let path = record.performative.path(record.session_id);
     let url = evidence.agents.home(sender).and_then(|home| evidence.cells.public_url(home));
     url.map_or_else(|| Target::path_end(&path), |url| Target::whole(url, &path))
 }

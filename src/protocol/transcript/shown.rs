@@ -117,25 +117,13 @@ fn read(value: &Value) -> Result<Read<'_>, String> {
 fn record(value: &Value, parts: BTreeMap<String, Digest>) -> Result<Record, String> {
     let members = Members::deserialize(value).map_err(|error| error.to_string())?;
     let named = |bad: crate::protocol::ids::BadName| format!("sender: {bad}");
-    let sender = match members.performative {
-        Performative::System => Sender::Cell(members.sender.parse().map_err(named)?),
-        Performative::Rate => return Err("a rating stands beside the chain, not in it".to_owned()),
-        Performative::Propose
-        | Performative::Accept
-        | Performative::Reject
-        | Performative::Counter
-        | Performative::Commit
-        | Performative::Fulfill
-        | Performative::Inform
-        | Performative::Query
-        | Performative::Clarify
-        | Performative::Delegate
-        | Performative::Escalate
-        | Performative::Withdraw
-        | Performative::Close
-        | Performative::Invite
-        | Performative::Introduce
-        | Performative::Decline => Sender::Participant(members.sender.parse().map_err(named)?),
+    if members.performative == Performative::Rate {
+        return Err("a rating stands beside the chain, not in it".to_owned());
+    }
+    let sender = if members.performative == Performative::System {
+        Sender::Cell(members.sender.parse().map_err(named)?)
+    } else {
+        Sender::Participant(members.sender.parse().map_err(named)?)
     };
     Ok(Record {
         session_id: members.session_id,

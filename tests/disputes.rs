@@ -310,3 +310,67 @@ async fn strangers_and_cells_without_the_consent_open_none() -> Result<(), Failu
     assert_eq!(refused.code(), "not_found");
     Ok(())
 }
+
+/// The balance of an account, as soon as it is this.
+async fn comes_to(net: &Federation, cell: &str, account: &str, wanted: &str) -> Result<(), Failure> {
+    let end = tokio::time::Instant::now() + SOON;
+    loop {
+        let ledger = net.cell(cell)?.operate(Operation::LedgerShow { org: None }).await?;
+        let found = ledger["accounts"].as_array().unwrap().iter().find(|row| row["account"] == account);
+        let balance = found.map_or("0.00", |row| row["balance"].as_str().unwrap());
+        if balance == wanted {
+            assert!(ledger["sums"].as_object().unwrap().values().all(|sum| sum == "0.00"), "{ledger}");
+            return Ok(());
+        }
+        assert!(tokio::time::Instant::now() < end, "{account}: {balance}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn across_a_border_the_frozen_money_goes_where_both_operators_say() -> Result<(), Failure> {
+    let net = two_cells(&CLASSES).start().await?;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let (mut left, mut credited) = (0, 0);
+    for (escrow, share, payee, after_the_end) in [
+        (EscrowTo::Payer, None, 0, false),
+        (EscrowTo::Payee, None, 9000, false),
+        (EscrowTo::Split, Some("40.00"), 4000, false),
+        (EscrowTo::Split, Some("30.00"), 3000, true),
+    ] {
+        let (session, delivery) = paid(&net, &buyer, &seller).await?;
+        left += 10_000;
+        let shipped = Draft::new(P::Fulfill).terms(json!({"commitmentId": delivery}));
+        say(&seller, &[&buyer], session, &shipped).await?;
+        let reject = Draft::new(P::Reject).about(shipped.id());
+        say(&buyer, &[&seller], session, &reject).await?;
+        let seen = seller.await_session(session, SOON, |seen| seen["commitments"][1]["escrow"]["state"] == "frozen");
+        assert_eq!(commitment(&seen.await?, 0).0, "contested");
+        if after_the_end {
+            say(&buyer, &[&seller], session, &Draft::new(P::Escalate).terms(json!({"reason": "stuck"}))).await?;
+            let how = asp_cell::engine::operation::Resolution::Close("failure".into());
+            let close = Operation::SessionResolve { session, resolution: how, reason: "stuck".into() };
+            net.cell(HOME)?.operate(close).await?;
+            seller.await_state(session, "CLOSED", SOON).await?;
+        }
+        for cell in [HOME, ABROAD] {
+            net.cell(cell)?
+                .operate(Operation::DisputeResolve {
+                    dispute: DisputeId(reject.id().0),
+                    outcome: Ruling::Resolved,
+                    severity: None,
+                    escrow: Some(escrow),
+                    payee_amount: share.map(str::to_owned),
+                    reason: "heard both".into(),
+                })
+                .await?;
+        }
+        in_status(&seller, session, &json!(reject.id()), "resolved").await?;
+        left -= payee;
+        credited += payee;
+        let amount = |minor: i64| format!("{}.{:02}", minor / 100, minor % 100);
+        comes_to(&net, HOME, "org:acme.example:available:USD", &amount(left)).await?;
+        comes_to(&net, ABROAD, "org:beta.example:available:USD", &amount(credited)).await?;
+    }
+    Ok(())
+}

@@ -151,7 +151,7 @@ fn judge_decision(evidence: &Evidence<'_>, dispute: &Value, report: &mut Report)
         match status {
             "open" | "escalated" => {}
             "dismissed" => {
-                report.warn("a dispute was dismissed by its time or an accepted fulfilment, not by verdicts")
+                report.warn("a dispute was dismissed by its time or an accepted fulfilment, not by verdicts");
             }
             _ => return Err("it is shown as decided, and the host's decision is not there".to_owned()),
         }

@@ -134,3 +134,19 @@ async fn a_subject_and_then_a_session_are_forgotten_in_both_cells() -> Result<()
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_leaves_no_request_to_be_carried_out_later() -> Result<(), Failure> {
+    let net = Topology::new().cell(CELLS[0], CELLS[0], "EEA").org("acme.example", CELLS[0]).start().await?;
+    let unknown = [
+        ErasureScope::Subject("contact-9".parse().unwrap()),
+        ErasureScope::Session("0198f0a0-0000-7000-8000-000000000001".parse().unwrap()),
+    ];
+    for scope in unknown {
+        let erase = Operation::Erase { org: "acme.example".parse().unwrap(), scope, ground: "x".to_owned() };
+        assert_eq!(net.cell(CELLS[0])?.operate(erase).await.unwrap_err().code(), "not_found");
+    }
+    let status = net.cell(CELLS[0])?.operate(Operation::EraseStatus { request: None }).await?;
+    assert_eq!(status["requests"], serde_json::json!([]));
+    Ok(())
+}

@@ -49,6 +49,10 @@ impl Engine {
         self.org(organisation)?;
         let tag = self.erasure_tag(organisation, scope)?;
         let target = self.target(scope);
+        // What is not here is refused before anything is written: an intent is carried out, whatever happens.
+        if let Some(target) = target {
+            self.places_of(batch, target, tag)?;
+        }
         let request = self.uuid7(batch.now);
         let erasure = Erasure {
             organisation: organisation.clone(),

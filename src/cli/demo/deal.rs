@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::money::{self, balance};
 use super::stage::Stage;
 use super::{SOON, wrong};
 use crate::engine::clock::{Clock as _, SystemClock};
@@ -18,6 +19,8 @@ pub const ACME: &str = "acme.example";
 pub const BETA: &str = "beta.example";
 pub const BUYER: &str = "agent://acme.example/procurement";
 pub const SELLER: &str = "agent://beta.example/sales";
+/// Another supplier of the same company, for the deal that goes wrong.
+pub const LATE: &str = "agent://beta.example/express";
 pub const PURPOSE: &str = "Emergency restock: 200 USB-C adapters";
 pub const AGREED: &str = "1800.00";
 /// How acme.example names the person who takes the delivery.
@@ -107,6 +110,10 @@ impl Play<'_> {
         let state =
             self.say(buyer, &commit("payment", payment, seller_seat, true), "to pay 1800.00 USD, in escrow").await?;
         self.stage.holds(state == "EXECUTING", "both commitments match the accepted offer: EXECUTING")?;
+        let held = balance(self.net, HOME, ACME, "escrow").await?;
+        let left = balance(self.net, HOME, ACME, "available").await?;
+        let told = format!("{HOME} holds {held} USD of {ACME} in escrow since the COMMIT, {left} are left");
+        self.stage.holds(held == AGREED && left == money::AFTER, &told)?;
         Ok(delivery)
     }
 
@@ -116,6 +123,10 @@ impl Play<'_> {
             "evidence": [{"type": "trackingNumber", "uri": "urn:tracking:FX-2026-8847"}]}));
         self.say(seller, &shipped, "delivered, with a tracking number").await?;
         self.say(buyer, &Draft::new(P::Accept).about(shipped.id()), "received: the 1800.00 USD are released").await?;
+        let paid = money::until(self.net, THERE, BETA, "available", AGREED).await?;
+        let none = balance(self.net, HOME, ACME, "escrow").await?;
+        let told = format!("{THERE} has credited {BETA} with {AGREED} USD, once; nothing is in escrow any more");
+        self.stage.holds(paid && none == "0.00", &told)?;
         let close = Draft::new(P::Close).terms(json!({"outcome": "success", "rating": 5}));
         self.say(buyer, &close, "closed").await?;
         for agent in [buyer, seller] {
@@ -130,5 +141,9 @@ impl Play<'_> {
 }
 
 fn in_days(days: i64) -> Timestamp {
-    SystemClock.now() + Span::days(days)
+    from_now(Span::days(days))
+}
+
+pub fn from_now(span: Span) -> Timestamp {
+    SystemClock.now() + span
 }

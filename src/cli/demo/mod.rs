@@ -3,7 +3,9 @@
 //! The cells are the server's own, in this process, on loopback; agents talk to them over HTTP and they talk to each
 //! other over QUIC. A step that does not hold ends the demo with exit status 1.
 
+mod broken;
 mod deal;
+mod money;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -67,7 +69,8 @@ async fn play(stage: &mut Stage, keep: Option<&Path>) -> Result<(), Broken> {
         .cell(THERE, THERE, "US")
         .org(ACME, HOME)
         .org(BETA, THERE)
-        .funds(ACME, "5000.00", "USD")
+        .funds(ACME, money::BEFORE, "USD")
+        .variable("ASP_CELL__LIMITS__GRACE", "PT4S")
         .agent(BUYER)
         .agent(SELLER);
     if let Some(dir) = keep {
@@ -87,6 +90,7 @@ async fn play(stage: &mut Stage, keep: Option<&Path>) -> Result<(), Broken> {
     same_story(stage, &net, &buyer, &seller, session).await?;
     tampering(stage, &net, &buyer, session).await?;
     forgetting(stage, &net, &buyer, &seller, session).await?;
+    broken::promise(stage, &mut net).await?;
     if keep.is_some() {
         for cell in [HOME, THERE] {
             net.stop(cell).await?;

@@ -212,8 +212,12 @@ async fn operators_of_both_cells_decide_and_the_pack_verifies_off_line() -> Resu
         assert_eq!(dispute["severity"], 6);
         assert_eq!(dispute["verdicts"].as_array().unwrap().len(), 3, "{dispute}");
     }
-    buyer.await_session(session, SOON, |seen| seen["head"] != json!(null)).await?;
+    // The claim was the obligor's: the penalty is its beneficiary's, in every cell that has the session.
     for cell in [home, abroad] {
+        let trust = cell.operate(Operation::TrustShow { agent: BUYER.parse().unwrap() }).await?;
+        let facts = trust["facts"].as_array().unwrap();
+        let fines: Vec<&Value> = facts.iter().filter(|fact| fact["fact"]["fined"] == 6).collect();
+        assert_eq!(fines.len(), 1, "{trust}");
         let pack = cell.operate(Operation::DisputePack { dispute: id.as_str().unwrap().parse().unwrap() }).await?;
         let report = verified(&pack);
         assert_eq!(report.verdict(), Verdict::Verified, "{:?}", report.problems());

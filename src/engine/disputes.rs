@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::live::Live;
+use super::reputation::About;
 use super::stop::{Step, Stop};
 use super::tables::{DISPUTES, VERDICTS};
 use crate::crypto::digest::Digest;
@@ -21,6 +22,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Changes, Dispute, State};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::SystemEvent;
+use crate::protocol::trust::Fact;
 use crate::protocol::verdict::{Given, Ground, Ruling, SEVERITIES, Verdict, usual_severity};
 use crate::store::{Fault, Order, View as Rows};
 use crate::wire::frame::Said;
@@ -52,9 +54,27 @@ impl Engine {
             } else {
                 let digest = dispute.ended.as_ref().map(|(verdict, _)| verdict.ruling.name()).unwrap_or_default();
                 self.audit(batch, "dispute", "cell", &id.to_string(), digest.as_bytes())?;
+                self.fine(batch, live, &dispute)?;
             }
         }
         Ok(())
+    }
+
+    /// Severity booked on another than the obligor, whose own breaches are decisions on its commitments.
+    fn fine(&mut self, batch: &mut Batch<'_>, live: &Live, dispute: &Dispute) -> Step<()> {
+        let session = &live.kept.session;
+        if !dispute.ended.as_ref().is_some_and(|(verdict, _)| verdict.ruling == Ruling::Resolved) {
+            return Ok(());
+        }
+        let found = session.penalties().into_iter().find(|penalty| {
+            let obligor = session.commitment(penalty.commitment).map(|commitment| commitment.obligor);
+            penalty.commitment == dispute.commitment && penalty.of == dispute.against && obligor != Some(penalty.of)
+        });
+        let (Some(penalty), false) = (found, session.is_internal()) else { return Ok(()) };
+        let names = self.names(batch, session.id)?;
+        let Some(agent) = names.get(&penalty.of) else { return Ok(()) };
+        let about = About { agent, session: Some(session), participant: Some(penalty.of) };
+        self.learn(batch, &about, Fact::Fined(penalty.breach.severity))
     }
 
     fn tell_dispute(&mut self, batch: &mut Batch<'_>, live: &Live, dispute: &Dispute) -> Step<()> {

@@ -320,7 +320,8 @@ pub(super) fn outcomes_digest(booked: &[Booked]) -> Digest {
             | Fact::Answered(_)
             | Fact::Endorsed(_)
             | Fact::Imported(_)
-            | Fact::Infrastructure(_) => None,
+            | Fact::Infrastructure(_)
+            | Fact::Fined(_) => None,
         })
         .collect();
     digests.sort();

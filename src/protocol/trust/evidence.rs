@@ -111,7 +111,8 @@ fn closed(booked: &[Booked]) -> impl Iterator<Item = (&Booked, &Closed)> {
         | Fact::Answered(_)
         | Fact::Endorsed(_)
         | Fact::Imported(_)
-        | Fact::Infrastructure(_) => None,
+        | Fact::Infrastructure(_)
+        | Fact::Fined(_) => None,
     })
 }
 

@@ -30,6 +30,8 @@ pub enum Fact {
     Imported(Box<Imported>),
     /// The operator assigned level 5, or took it back.
     Infrastructure(bool),
+    /// A dispute about another's commitment was resolved against it, with this severity.
+    Fined(u8),
 }
 
 /// A closed session as it counts.

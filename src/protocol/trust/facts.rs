@@ -119,6 +119,7 @@ impl Facts {
             }
             Fact::Imported(imported) => self.import(imported),
             Fact::Infrastructure(assigned) => self.infrastructure = *assigned,
+            Fact::Fined(severity) => self.penalty.breach(*severity),
         }
     }
 

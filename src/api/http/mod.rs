@@ -7,7 +7,7 @@
 //! | `media`, `body`, `query` | negotiation, bodies, query strings |
 //! | `proof`, `nonce`, `rate`, `cors` | who calls, and whether it may now |
 //! | `open`, `registry`, `sessions`, `messages`, `letter`, `stream` | the handlers |
-//! | `serve` | the listener: HTTP/1.1 and HTTP/2, TLS, drain |
+//! | `serve`, `door` | the listener: HTTP/1.1 and HTTP/2, TLS, drain; how many connections at once |
 //!
 //! It decides nothing about sessions: what a message may do is the engine's to say.
 
@@ -15,6 +15,7 @@ mod beside;
 mod body;
 mod call;
 mod cors;
+mod door;
 mod letter;
 mod media;
 mod messages;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
+
+use super::door::Door;
 
 /// How long a drain waits for answers that are on their way.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -69,11 +70,10 @@ pub async fn serve(
     let mut server = axum_server::from_tcp(listener)?;
     limit(&mut server);
     let server = server.handle(handle).first_request_timeout(FIRST);
+    let door = Door::of_process();
     let outcome = match tls {
-        Some(Tls(config)) => {
-            server.acceptor(RustlsAcceptor::new(config).acceptor(NoDelayAcceptor)).serve(service).await
-        }
-        None => server.acceptor(NoDelayAcceptor).serve(service).await,
+        Some(Tls(config)) => server.acceptor(RustlsAcceptor::new(config).acceptor(door)).serve(service).await,
+        None => server.acceptor(door).serve(service).await,
     };
     watch.abort();
     outcome

@@ -167,6 +167,11 @@ async fn operators_put_money_in_and_take_it_out_in_good_amounts() -> Result<(), 
 }
 
 async fn two_cells(buyers: &str) -> Result<Federation, Failure> {
+    across(buyers).agent(BUYER).agent(SELLER).start().await
+}
+
+/// Two organisations in two cells, without agents.
+fn across(buyers: &str) -> Topology {
     let sellers = if buyers == "eu-west-1" { "us-east-1" } else { "eu-west-1" };
     Topology::new()
         .cell("eu-west-1", "eu-west-1", "EEA")
@@ -174,11 +179,7 @@ async fn two_cells(buyers: &str) -> Result<Federation, Failure> {
         .org("acme.example", buyers)
         .org("beta.example", sellers)
         .funds("acme.example", "5000.00", "USD")
-        .agent(BUYER)
-        .agent(SELLER)
         .consent(ConsentSpec::between("acme.example", "beta.example"))
-        .start()
-        .await
 }
 
 /// Waits until an account has this balance: money crosses after the record that moved it.
@@ -249,7 +250,19 @@ async fn invited_by_seller(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hosts_money_crosses_once() -> Result<(), Failure> {
     let net = two_cells("eu-west-1").await?;
-    pays_across(&net, ("eu-west-1", "us-east-1"), true).await
+    pays_across(&net, ("eu-west-1", "us-east-1"), true).await?;
+    for (cell, peer, issued, credited) in [("eu-west-1", "us-east-1", 1, 0), ("us-east-1", "eu-west-1", 0, 1)] {
+        let shown = net.cell(cell)?.operate(Operation::LedgerReconcile).await?;
+        assert_eq!(shown["unexplained"], json!([]));
+        let position = &shown["peers"][0];
+        assert_eq!((&position["cell"], &position["agreed"]), (&json!(peer), &json!(true)), "{position}");
+        assert_eq!(
+            (&position["issued"]["number"], &position["credited"]["number"]),
+            (&json!(issued), &json!(credited))
+        );
+        assert_eq!(position["net"], if issued == 1 { "-1800.00" } else { "1800.00" });
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +287,7 @@ async fn a_members_money_is_locked_before_its_host_places_the_message() -> Resul
 // Two parties at level 0: what is not said counts as yes, and no is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_probation_payments_are_escrowed() -> Result<(), Failure> {
-    let net = two_cells("us-east-1").await?;
+    let net = across("us-east-1").newcomer(BUYER).newcomer(SELLER).start().await?;
     let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
     let (session, offer, delivery) = invited_by_seller(&buyer, &seller, "10.00").await?;
     let (pay, _) = payment(&seller, session, &offer, "10.00", delivery).await?;

@@ -5,7 +5,9 @@ use clap::{Args, Subcommand};
 use super::answer::Answer;
 use super::failure::Failure;
 use super::running::{Cell, answer};
-use crate::api::operator::contract::{LedgerDepositRequest, LedgerShowRequest, LedgerWithdrawRequest};
+use crate::api::operator::contract::{
+    LedgerDepositRequest, LedgerReconcileRequest, LedgerSettleRequest, LedgerShowRequest, LedgerWithdrawRequest,
+};
 
 /// Accounts.
 #[derive(Debug, Subcommand)]
@@ -19,6 +21,15 @@ pub enum Ledger {
         /// Only this organisation's.
         org: Option<String>,
     },
+    /// Book a payment between this cell and a peer that was made outside.
+    Settle {
+        /// The peer cell.
+        peer: String,
+        #[command(flatten)]
+        transfer: Transfer,
+    },
+    /// Hold the books against their postings, and against what the peers say of theirs.
+    Reconcile,
 }
 
 /// Money in or out.
@@ -46,6 +57,10 @@ impl Ledger {
             Self::Withdraw(Transfer { org, amount, currency, reference }) => {
                 answer(cell.ledger_withdraw(LedgerWithdrawRequest { org, amount, currency, reference }).await)
             }
+            Self::Settle { peer, transfer: Transfer { org, amount, currency, reference } } => {
+                answer(cell.ledger_settle(LedgerSettleRequest { peer, org, amount, currency, reference }).await)
+            }
+            Self::Reconcile => answer(cell.ledger_reconcile(LedgerReconcileRequest {}).await),
             Self::Show { org } => answer(cell.ledger_show(LedgerShowRequest { org }).await),
         }
     }

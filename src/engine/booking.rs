@@ -21,7 +21,7 @@ const SHOWN: usize = 100;
 
 impl Shared {
     /// The key of an account: its organisation's tag, then its own.
-    fn account_key(&self, account: &Account) -> (Tag, Tag) {
+    pub(super) fn account_key(&self, account: &Account) -> (Tag, Tag) {
         (self.org_tag(&account.organisation), self.tags.name("account", &[account.to_string().as_bytes()]))
     }
 }

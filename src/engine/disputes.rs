@@ -259,9 +259,8 @@ impl Engine {
         let id = stated.payload.get("disputeId").and_then(Value::as_str).and_then(|id| id.parse().ok());
         match (stated.said, id) {
             (Said::Verdict, Some(id)) => self.weigh(batch, live, id),
-            (Said::Verdict, None) | (Said::Outcome | Said::Settlement | Said::Endorsement | Said::Decision, _) => {
-                Ok(())
-            }
+            (Said::Verdict, None)
+            | (Said::Outcome | Said::Settlement | Said::Netting | Said::Endorsement | Said::Decision, _) => Ok(()),
         }
     }
 

@@ -27,7 +27,7 @@ use super::shared::Common;
 use super::tables::{ERASURES, Tag};
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{erasing, operate, outbox, outgoing, search, transcript, trust};
+use super::{erasing, netting, operate, outbox, outgoing, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -163,7 +163,9 @@ impl Handle {
     /// Readiness checks by name, `"ok"` or what is wrong (S23; `listener` is the caller's own).
     pub fn checks(&self) -> Vec<(&'static str, String)> {
         let store = if self.alive() { "ok" } else { "the store failed; restart the cell" };
-        vec![("store", store.to_owned()), ("keys", "ok".to_owned())]
+        let off = |off: Span| ("clock", format!("set by {} ms: nothing falls due until it is right", off.0));
+        let checks = [("store", store.to_owned()), ("keys", "ok".to_owned())];
+        checks.into_iter().chain(self.shared.clock_off().map(off)).collect()
     }
 
     /// The agent whose current key has this thumbprint; `unauthorized` otherwise.
@@ -428,7 +430,11 @@ impl Handle {
             return read;
         }
         let erases = matches!(operation, Operation::Erase { .. });
+        let asked = (operation == Operation::LedgerReconcile).then(|| self.now());
         let value = self.operated(Command::Operate(Box::new(operation))).await?;
+        if let Some(asked) = asked {
+            return netting::awaited(&self.shared, asked).await;
+        }
         if !erases {
             return Ok(value);
         }

@@ -9,7 +9,7 @@
 //! | `sending`, `placing`, `taking`, `timing`, `delegating` | messages: from agents, into the log, from peers, by time |
 //! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
-//! | `booking`, `escrows`, `clearing` | balances and postings; money locked, and moved when its escrow ends; between cells |
+//! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
@@ -41,6 +41,7 @@ pub mod inbound;
 mod ledgers;
 pub mod links;
 mod live;
+mod netting;
 mod noted;
 mod operate;
 pub mod operation;

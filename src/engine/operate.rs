@@ -64,6 +64,10 @@ impl Engine {
             Operation::LedgerWithdraw { org, amount, currency, reference } => {
                 self.ledger_transfer(batch, &org, (&amount, &currency), reference.as_deref(), false)
             }
+            Operation::LedgerSettle { peer, org, amount, currency, reference } => {
+                self.ledger_settle(batch, &peer, &org, (&amount, &currency), reference.as_deref())
+            }
+            Operation::LedgerReconcile => self.ask_nettings(batch),
             Operation::OrgList
             | Operation::PeerList
             | Operation::ConsentList
@@ -183,7 +187,9 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::DlqPurge { .. }
             | Operation::DisputeResolve { .. }
             | Operation::LedgerDeposit { .. }
-            | Operation::LedgerWithdraw { .. } => return Ok(None),
+            | Operation::LedgerWithdraw { .. }
+            | Operation::LedgerSettle { .. }
+            | Operation::LedgerReconcile => return Ok(None),
         }))
     };
     read().unwrap_or_else(|fault| Some(Err(unavailable(&fault))))

@@ -239,4 +239,12 @@ pub enum Operation {
     LedgerShow {
         org: Option<OrgName>,
     },
+    LedgerSettle {
+        peer: CellId,
+        org: OrgName,
+        amount: String,
+        currency: String,
+        reference: Option<String>,
+    },
+    LedgerReconcile,
 }

@@ -203,7 +203,8 @@ impl What {
             | Self::Record { session, .. }
             | Self::Receipt { session, .. }
             | Self::Statement { about: About::Session(session), .. } => Some(*session),
-            Self::Refused { .. }
+            Self::Statement { about: About::Cells, .. }
+            | Self::Refused { .. }
             | Self::Want { .. }
             | Self::Organisations
             | Self::Consent { .. }

@@ -128,6 +128,7 @@ impl Builder<'_> {
         let Some(class) = said.class() else { return Ok(Ok(())) };
         match about {
             About::Session(session) => self.class_may_go(*session, class),
+            About::Cells => Ok(Ok(())),
             About::Agents { from, to } => {
                 let zone = super::border::zone_of(&self.shared.settings, self.facts, self.peer);
                 let cross = |zone| super::border::trust_between((self.facts, from, to), self.peer, &zone, self.now);

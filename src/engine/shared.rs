@@ -1,6 +1,7 @@
 //! What the writer and every reader share: settings, keys, the store, and the small facts that all checks need.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -111,9 +112,16 @@ pub struct Shared {
     pub directory: RwLock<HashMap<Digest, AgentId>>,
     /// Spent proofs and when each may be forgotten.
     pub spent: Mutex<HashMap<Digest, Timestamp>>,
+    /// How far the wall clock is off, in milliseconds, while it is not to be trusted; else 0.
+    pub clock_off: AtomicI64,
 }
 
 impl Shared {
+    /// How far the wall clock is off, while nothing may fall due by it.
+    pub fn clock_off(&self) -> Option<Span> {
+        Some(Span(self.clock_off.load(Ordering::Relaxed))).filter(|off| off.0 != 0)
+    }
+
     /// The agent whose current key has this thumbprint.
     pub fn agent_of(&self, thumbprint: Digest) -> Option<AgentId> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).get(&thumbprint).cloned()

@@ -2,6 +2,7 @@
 //! finished, then the writer takes work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use arc_swap::ArcSwap;
@@ -62,6 +63,7 @@ impl Engine {
             facts: ArcSwap::from(Arc::clone(&facts)),
             directory: RwLock::new(HashMap::new()),
             spent: Mutex::new(spent(&rows)?),
+            clock_off: AtomicI64::new(0),
         };
         let directory = directory(&shared, &rows)?;
         *shared.directory.write().map_err(|_| bug("a lock is poisoned"))? = directory;

@@ -39,7 +39,9 @@ impl Engine {
         match &stated.about {
             About::Agents { from, to } => match stated.said {
                 Said::Endorsement => self.take_endorsement(batch, peer, &stated, from, to),
-                Said::Outcome | Said::Settlement | Said::Verdict | Said::Decision => Err(misplaced().into()),
+                Said::Outcome | Said::Settlement | Said::Netting | Said::Verdict | Said::Decision => {
+                    Err(misplaced().into())
+                }
             },
             About::Session(session) => {
                 let mut live = self.take_out(batch, *session)?;
@@ -47,6 +49,12 @@ impl Engine {
                 self.put_changed(batch, live);
                 step
             }
+            About::Cells => match stated.said {
+                Said::Netting => self.take_netting(batch, peer, stated.jws),
+                Said::Outcome | Said::Settlement | Said::Endorsement | Said::Verdict | Said::Decision => {
+                    Err(misplaced().into())
+                }
+            },
         }
     }
 
@@ -75,7 +83,7 @@ impl Engine {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
-            Said::Endorsement => return Err(misplaced().into()),
+            Said::Endorsement | Said::Netting => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }
         if live.kept.session.host == own {

@@ -132,6 +132,8 @@ pub const ORDERS: Table<(SessionId, CommitmentId), Settlement> = Table::new("ord
 pub const NUMBERS: Table<(CellId, String, u64), (SessionId, CommitmentId)> = Table::new("numbers");
 /// How this cell stands with a peer in a currency.
 pub const POSITIONS: Table<(CellId, String), Position> = Table::new("positions");
+/// What a peer last said of its position, and when it came.
+pub const NETTINGS: Table<CellId, (String, Timestamp)> = Table::new("nettings");
 
 /// A payment to come from another cell.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -50,6 +50,9 @@ impl Engine {
     }
 
     pub(super) fn fall_due(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
+        if self.shared.clock_off().is_some() {
+            return Ok(());
+        }
         // A frozen session takes nothing, of its host's own neither.
         while let Some(event) = live.kept.session.due(batch.now).filter(|_| live.kept.frozen.is_none()) {
             if let SystemEvent::DisputeDecided { dispute, .. } = event {

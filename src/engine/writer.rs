@@ -4,12 +4,13 @@
 //! `outcome_unknown` to all and takes no more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::Clock;
+use super::clock::{Clock, Guard};
 use super::command::{Command, Outcome};
 use super::core::Engine;
 use super::effects::Effects;
@@ -49,9 +50,12 @@ pub fn start(
     // A clock of its own: whoever started the engine may be gone before it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("asp-writer".into()).spawn(move || {
+        let guard = Guard::new(&*clock);
         loop {
             let mut waiting = Vec::with_capacity(BATCH);
-            let wait = engine.next_deadline().map_or(IDLE, |at| span_until(&*clock, at).min(IDLE));
+            let trusted = watch(&guard, &*clock, &engine, &heard);
+            let next = engine.next_deadline().filter(|_| trusted);
+            let wait = next.map_or(IDLE, |at| span_until(&*clock, at).min(IDLE));
             let taken = runtime.block_on(async {
                 tokio::time::timeout(wait, jobs.recv_many(&mut waiting, BATCH)).await.unwrap_or(usize::MAX)
             });
@@ -59,7 +63,7 @@ pub fn start(
                 return;
             }
             let now = clock.now();
-            let due = engine.next_deadline().is_some_and(|at| at <= now);
+            let due = next.is_some_and(|at| at <= now);
             if waiting.is_empty() && !due && !engine.wants_tick(now) {
                 continue;
             }
@@ -69,6 +73,21 @@ pub fn start(
             }
         }
     })
+}
+
+/// Holds the clock against the steady one and tells when that changes; whether anything may fall due.
+fn watch(guard: &Guard, clock: &dyn Clock, engine: &Engine, heard: &impl Heard) -> bool {
+    let shared = engine.shared();
+    let off = guard.off(clock);
+    let before = shared.clock_off.swap(off.map_or(0, |off| off.0), Ordering::Relaxed);
+    metrics::gauge!("asp_clock_unsafe").set(if off.is_some() { 1.0 } else { 0.0 });
+    let told = match (before != 0, off) {
+        (false, Some(off)) => format!("the clock was set by {} ms: nothing falls due until it is right again", off.0),
+        (true, None) => "the clock is right again: what fell due meanwhile follows".to_owned(),
+        (false, None) | (true, Some(_)) => return off.is_none(),
+    };
+    heard.committed(Effects { alarms: vec![told], ..Effects::default() });
+    off.is_none()
 }
 
 fn span_until(clock: &dyn Clock, at: crate::protocol::time::Timestamp) -> Duration {

@@ -116,6 +116,8 @@ pub enum Said {
     Verdict,
     /// The host's decision of a dispute.
     Decision,
+    /// Where the two cells stand in money.
+    Netting,
 }
 
 /// What a statement is about.
@@ -130,6 +132,8 @@ pub enum About {
         /// About whom.
         to: AgentId,
     },
+    /// The two cells themselves.
+    Cells,
 }
 
 impl Said {
@@ -141,6 +145,7 @@ impl Said {
             Self::Settlement => Kind::Settlement,
             Self::Endorsement => Kind::Endorsement,
             Self::Verdict | Self::Decision => Kind::Verdict,
+            Self::Netting => Kind::Netting,
         }
     }
 
@@ -152,6 +157,7 @@ impl Said {
             Self::Outcome | Self::Settlement | Self::Decision => Some(DataClass::Metadata),
             Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
+            Self::Netting => None,
         }
     }
 }

@@ -20,5 +20,6 @@ mod erased;
 mod forged;
 mod homes;
 mod hostile;
+mod money;
 mod net;
 mod refused;

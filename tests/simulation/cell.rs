@@ -11,6 +11,7 @@ use asp_cell::engine::Engine;
 use asp_cell::engine::shared::{Common, Settings, Signer};
 use asp_cell::engine::start::{FORMAT, Parts};
 use asp_cell::protocol::ids::CellId;
+use asp_cell::protocol::money::{Currency, Money};
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::store::{Place, Store, Terms};
 use asp_cell::vault::keys::KeyFile;
@@ -113,7 +114,7 @@ impl Cell {
             peers: self.peers.clone(),
             trust_caps: BTreeMap::new(),
             fx: asp_cell::protocol::rate::Rates::default(),
-            exposure: BTreeMap::new(),
+            exposure: self.peers.keys().map(|peer| (peer.clone(), owed())).collect(),
             operator_org: None,
         };
         let parts = Parts {
@@ -127,6 +128,11 @@ impl Cell {
         };
         self.up = Some(Engine::open(parts, now).unwrap());
     }
+}
+
+/// The most that a peer may owe.
+fn owed() -> BTreeMap<Currency, Money> {
+    BTreeMap::from([(Currency::USD, Money { minor: 8_000, currency: Currency::USD })])
 }
 
 /// Where a cell's agents reach it.

@@ -79,6 +79,8 @@ verbs! {
     trust_show TrustShowRequest;
     trust_assign TrustAssignRequest;
     org_verify OrgVerifyRequest;
+    ledger_settle LedgerSettleRequest;
+    ledger_reconcile LedgerReconcileRequest;
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;
     audit_export AuditExportRequest;

@@ -1,7 +1,9 @@
 //! `ledger`: money in and out, and what is there.
 
 use super::{field, optional};
-use crate::api::operator::contract::{LedgerDepositRequest, LedgerShowRequest, LedgerWithdrawRequest};
+use crate::api::operator::contract::{
+    LedgerDepositRequest, LedgerReconcileRequest, LedgerSettleRequest, LedgerShowRequest, LedgerWithdrawRequest,
+};
 use crate::engine::Operation;
 use crate::protocol::refusal::Refusal;
 
@@ -18,6 +20,22 @@ impl TryFrom<LedgerWithdrawRequest> for Operation {
     fn try_from(request: LedgerWithdrawRequest) -> Result<Self, Refusal> {
         let LedgerWithdrawRequest { org, amount, currency, reference } = request;
         Ok(Self::LedgerWithdraw { org: field("/org", &org)?, amount, currency, reference })
+    }
+}
+
+impl TryFrom<LedgerSettleRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: LedgerSettleRequest) -> Result<Self, Refusal> {
+        let LedgerSettleRequest { peer, org, amount, currency, reference } = request;
+        let (peer, org) = (field("/peer", &peer)?, field("/org", &org)?);
+        Ok(Self::LedgerSettle { peer, org, amount, currency, reference })
+    }
+}
+
+impl TryFrom<LedgerReconcileRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(LedgerReconcileRequest {}: LedgerReconcileRequest) -> Result<Self, Refusal> {
+        Ok(Self::LedgerReconcile)
     }
 }
 

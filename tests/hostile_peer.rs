@@ -227,7 +227,12 @@ async fn noise_ends_links_and_nothing_else() {
     for round in 0..20_u8 {
         let mut link = attacked.link(&endpoint).await;
         let noise: Vec<u8> = (0..64).flat_map(|_| rand()).collect();
-        let framed = [&u32::try_from(noise.len()).unwrap().to_be_bytes()[..], &[asp_cell::wire::link::VERSION, round % 5], &noise].concat();
+        let framed = [
+            &u32::try_from(noise.len()).unwrap().to_be_bytes()[..],
+            &[asp_cell::wire::link::VERSION, round % 5],
+            &noise,
+        ]
+        .concat();
         link.send.write_all(if round % 2 == 0 { &noise } else { &framed }).await.unwrap();
         drop(link);
     }

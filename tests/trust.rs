@@ -31,6 +31,7 @@ fn two_cells() -> Topology {
         .cell(MEMBER, "us-east-1", "US")
         .org("acme.example", HOST)
         .org("beta.example", MEMBER)
+        .funds("acme.example", "5000.00", "USD")
         .consent(ConsentSpec::between("acme.example", "beta.example"))
 }
 

@@ -218,3 +218,49 @@ fn verify_judges_a_file_without_any_cell() {
     let absent = asp_cell(&["verify", dir.path().join("absent").to_str().unwrap()]);
     assert_eq!(absent.status.code(), Some(1));
 }
+
+/// One resolver that knows one TXT record, for as many questions as come.
+fn resolver(text: String) -> SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query) {
+            // The question again, then a pointer to its name, TXT, IN, a minute, one text.
+            let mut answer = query[..length].to_vec();
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[6..8].copy_from_slice(&[0, 1]);
+            let short = u8::try_from(text.len()).unwrap();
+            answer.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, short + 1, short]);
+            answer.extend(text.bytes());
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    address
+}
+
+#[test]
+fn an_organisation_is_verified_by_what_its_dns_says() {
+    let federation = Federation::new();
+    let mut cell = federation.cell("eu-west-1", "EEA");
+    cell.start();
+    cell.done(&["org", "add", "acme.example"]);
+    let keys: Value = serde_json::from_str(&get(cell.address("api"), "/.well-known/jwks.json").1).unwrap();
+    let own = keys["keys"][0]["kid"].as_str().unwrap().to_owned();
+    for (record, level) in [("another".to_owned(), None), (own, Some(75))] {
+        cell.stop();
+        let config = fs::read_to_string(cell.config()).unwrap();
+        let told = format!("dns_resolver = \"{}\"", resolver(record.clone()));
+        let lines: Vec<&str> =
+            config.lines().map(|line| if line.starts_with("dns_resolver") { told.as_str() } else { line }).collect();
+        fs::write(cell.config(), lines.join("\n")).unwrap();
+        cell.start();
+        if let Some(level) = level {
+            let verified = cell.done(&["org", "verify", "acme.example", "--dns"]);
+            assert_eq!(verified["identityLevel"], level);
+        } else {
+            let refused = cell.refused(&["org", "verify", "acme.example", "--dns"]);
+            assert_eq!((&refused["code"], &refused["found"]), (&json!("policy_violation"), &json!(["another"])));
+        }
+    }
+}

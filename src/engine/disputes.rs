@@ -73,7 +73,7 @@ impl Engine {
         let (Some(penalty), false) = (found, session.is_internal()) else { return Ok(()) };
         let names = self.names(batch, session.id)?;
         let Some(agent) = names.get(&penalty.of) else { return Ok(()) };
-        let about = About { agent, session: Some(session), participant: Some(penalty.of) };
+        let about = About { agent, session: Some(session), participant: Some(penalty.of), at: batch.now };
         self.learn(batch, &about, Fact::Fined(penalty.breach.severity))
     }
 

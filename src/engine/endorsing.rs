@@ -83,7 +83,11 @@ impl Engine {
         }
         let tag = Digest(self.shared.agent_tag(by).0);
         let endorsement = Endorsement { by: tag, organisation: by.organisation(), score, rating };
-        self.learn(batch, &About { agent: of, session: None, participant: None }, Fact::Endorsed(endorsement))
+        self.learn(
+            batch,
+            &About { agent: of, session: None, participant: None, at: batch.now },
+            Fact::Endorsed(endorsement),
+        )
     }
 
     /// Takes a peer's endorsement of an own agent.

@@ -34,6 +34,8 @@ pub(super) struct About<'a> {
     pub agent: &'a AgentId,
     pub session: Option<&'a Session>,
     pub participant: Option<ParticipantId>,
+    /// When it came about: by the record's own time, wherever it is booked.
+    pub at: Timestamp,
 }
 
 impl Engine {
@@ -76,7 +78,12 @@ impl Engine {
                 continue;
             }
             if let Some(agent) = names.get(&commitment.obligor) {
-                let about = About { agent, session: Some(&session), participant: Some(commitment.obligor) };
+                let about = About {
+                    agent,
+                    session: Some(&session),
+                    participant: Some(commitment.obligor),
+                    at: session.head.timestamp,
+                };
                 for fact in before.map(Fact::Reversed).into_iter().chain(now.map(Fact::Decided)) {
                     self.learn(batch, &about, fact)?;
                 }
@@ -105,7 +112,8 @@ impl Engine {
         let mut answers = self.response_times(batch, &session)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
             let Some(agent) = names.get(&participant.id) else { continue };
-            let about = About { agent, session: Some(&session), participant: Some(participant.id) };
+            let about =
+                About { agent, session: Some(&session), participant: Some(participant.id), at: session.head.timestamp };
             if let Some(seconds) = answers.remove(&participant.id) {
                 self.learn(batch, &about, Fact::Answered(seconds))?;
             }
@@ -114,7 +122,8 @@ impl Engine {
                 self.learn(batch, &about, Fact::Rated(rating.rating))?;
             }
             let whole = if internal { 0.5 } else { 1.0 };
-            let closed = Closed { success, whole, end_to_end: session.constraints.end_to_end, outcome };
+            let idle = participant.home.cell == self.shared.settings.cell;
+            let closed = Closed { success, whole, idle, end_to_end: session.constraints.end_to_end, outcome };
             self.learn(batch, &about, Fact::Closed(closed))?;
         }
         Ok(())
@@ -131,7 +140,8 @@ impl Engine {
         if crosses(session, rating.by, rating.of) {
             let names = self.names(batch, session.id)?;
             if let Some(agent) = names.get(&rating.of) {
-                let about = About { agent, session: Some(session), participant: Some(rating.of) };
+                let about =
+                    About { agent, session: Some(session), participant: Some(rating.of), at: session.head.timestamp };
                 self.learn(batch, &about, Fact::Rated(rating.rating))?;
             }
         }
@@ -153,10 +163,10 @@ impl Engine {
                 booked: 0,
             }
         };
-        reputation.facts.book(&fact, batch.now);
+        reputation.facts.book(&fact, about.at);
         let counted = matches!(fact, Fact::Closed(_));
         let (session, participant) = (about.session.map(|session| session.id), about.participant);
-        let row = Booked { at: batch.now, session, participant, fact };
+        let row = Booked { at: about.at, session, participant, fact };
         batch.put(&BOOKED, &(tag, reputation.booked), &row)?;
         reputation.booked += 1;
         if counted {
@@ -218,7 +228,7 @@ impl Engine {
         };
         let tag = self.shared.agent_tag(agent);
         self.audit(batch, "operator", "operator", &tag.to_string(), format!("trust assign: {reason}").as_bytes())?;
-        self.learn(batch, &About { agent, session: None, participant: None }, fact)?;
+        self.learn(batch, &About { agent, session: None, participant: None, at: batch.now }, fact)?;
         let shown = super::trust::shown(&self.shared, &batch.txn, &known, batch.now)?;
         Ok(json!({"agentId": agent, "trust": shown}))
     }

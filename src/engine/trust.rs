@@ -26,6 +26,8 @@ use crate::store::{Fault, Order, View as Rows};
 
 /// The window of the quota.
 const QUOTA_WINDOW: Span = Span::days(1);
+/// Sessions counted at most: more than any quota.
+const MOST_OPENED: usize = 10_000;
 
 /// What is known of an agent of this cell.
 pub fn facts(shared: &Shared, rows: &impl Rows, agent: &Agent) -> Result<Facts, Fault> {
@@ -158,6 +160,10 @@ impl Engine {
                 (offered.money, Vec::new(), session.participants.iter().filter(|p| p.joined).map(|p| p.id).collect())
             }
             Body::Commit(pledge) => (pledge.money, session.paid_beside(pledge), vec![act.sender, pledge.beneficiary]),
+            // The inviter's own words put constraints in force: within its ceiling, as at INVITE.
+            Body::Ask(constraints, _) if session.participants.first().is_some_and(|p| p.id == act.sender) => {
+                (constraints.max_transaction_value, Vec::new(), vec![act.sender])
+            }
             Body::Ask(..)
             | Body::Accept
             | Body::Reject(_)
@@ -197,10 +203,10 @@ impl Engine {
         let since = Timestamp((batch.now.0 - QUOTA_WINDOW.0).max(0));
         let from = (tag, since.0.cast_unsigned() + 1, crate::protocol::ids::SessionId(uuid::Uuid::nil()));
         let to = (tag, u64::MAX, crate::protocol::ids::SessionId(uuid::Uuid::max()));
-        let opened = batch.txn.range(&INVITED, from..to, Order::Forward, limit as usize)?;
-        let Some(((_, first, _), ())) = opened.first().filter(|_| opened.len() >= limit as usize) else {
-            return Ok(());
-        };
+        let opened = batch.txn.range(&INVITED, from..to, Order::Forward, MOST_OPENED)?;
+        // The next may be opened once so many have left the window that one is free.
+        let first = opened.len().checked_sub(limit as usize).and_then(|over| opened.get(over));
+        let Some(((_, first, _), ())) = first else { return Ok(()) };
         let reset = Timestamp(first.cast_signed()) + QUOTA_WINDOW;
         let detail = format!(
             "level {} opens {limit} sessions in 24 h, and {} were opened; the next may be at {reset}",

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod create;
+mod dns;
 mod exchange;
 mod links;
 pub mod listeners;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::{Crossing, Face};
 use super::links::{self, Alone, AnchorError, Linked};
 use super::listeners::{self, Listeners, Published};
+use super::operators::Desk;
 use super::settings::Settings;
 use super::signing::{self, SigningError};
 use super::{storage, telemetry};
@@ -133,7 +134,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let addresses = Listeners { api: at, operator, federation, pid: std::process::id() };
     let servers = vec![
         serve("api", agents, agents_router(&settings, &handle, &metrics, &stop), tls, &stop),
-        serve("operator", operators, operators_router(&handle, token, &metrics, &stop), None, &stop),
+        serve(
+            "operator",
+            operators,
+            operators_router(&handle, settings.cell.dns_resolver, token, &metrics, &stop),
+            None,
+            &stop,
+        ),
         tokio::spawn(upkeep(metrics, peering.clone(), stop.clone())),
     ];
     let path = layout.run().display().to_string();
@@ -276,13 +283,14 @@ fn agents_router(
 
 fn operators_router(
     handle: &Handle,
+    resolver: Option<SocketAddr>,
     token: Token,
     metrics: &PrometheusHandle,
     stop: &CancellationToken,
 ) -> axum::Router {
     let vital = Checks { handle: handle.clone(), stop: stop.clone() };
     let metrics = metrics.clone();
-    operator::router(Arc::new(handle.clone()), token, vital, move || metrics.render())
+    operator::router(Arc::new(Desk::new(handle.clone(), resolver)), token, vital, move || metrics.render())
 }
 
 fn serve(

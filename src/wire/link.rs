@@ -15,7 +15,7 @@ use crate::protocol::time::Timestamp;
 
 /// The version byte that opens every frame. A [`Hello`] keeps its form in every version, so that two cells that share
 /// none can still tell each other which they speak.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 1;
 /// The longest frame, version byte included; a longer length ends the link before anything is allocated.
 pub const MAX_FRAME: usize = 1 << 20;
 /// The longest payload of a [`LinkFrame::Data`]: the rest is version, kind, number and length.

@@ -32,6 +32,20 @@ pub struct Endorsement {
     pub rating: u8,
 }
 
+impl Endorsement {
+    /// Whether its endorser's score was high enough to count at all.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        self.score.hundredths() >= LEAST_SCORE
+    }
+
+    /// What it would add for an agent of another organisation.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        points(self, false)
+    }
+}
+
 /// Whether `by` may endorse `of`: not itself, and within 180 days of a CLOSED session of the two.
 pub fn admit(by: &AgentId, of: &AgentId, since_closed: Option<Span>) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::new(Code::PolicyViolation, why));
@@ -63,7 +77,7 @@ pub fn peer_endorsement(organisation: &OrgName, endorsements: &[Endorsement]) ->
 
 /// `d·(r/5)·s²/90`.
 fn points(endorsement: &Endorsement, one_organisation: bool) -> f64 {
-    if endorsement.score.hundredths() < LEAST_SCORE {
+    if !endorsement.counts() {
         return 0.0;
     }
     let discount = if one_organisation { 0.5 } else { 1.0 };

@@ -42,6 +42,8 @@ pub struct Closed {
     pub success: f64,
     /// What it counts among closed sessions: 1, or 0.5 within one organisation.
     pub whole: f64,
+    /// Whether idle time before it counts: for the booking cell's own agents, of whose other sessions it knows.
+    pub idle: bool,
     /// Whether its contents were encrypted end to end.
     pub end_to_end: bool,
     /// Digest of the outcome that the booking cell signed (docs/spec/details.md S17).

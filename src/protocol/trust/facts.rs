@@ -20,7 +20,7 @@ use crate::protocol::time::Timestamp;
 
 /// Response times kept.
 const RESPONSES: usize = 50;
-/// Endorsements kept, one an endorser: the oldest goes first.
+/// Endorsements kept, one an endorser: the least goes first.
 const ENDORSEMENTS: usize = 1_000;
 /// The highest score that imported history gives by itself: level 3.
 const IMPORT_MAX: f64 = 89.99;
@@ -91,7 +91,11 @@ impl Facts {
             Fact::Closed(closed) => {
                 self.own.successes += closed.success;
                 self.own.closed += closed.whole;
-                self.penalty.close(at, credit(closed.success));
+                if closed.idle {
+                    self.penalty.close(at, credit(closed.success));
+                } else {
+                    self.penalty.take_off(at, credit(closed.success));
+                }
                 self.end_to_end = if closed.end_to_end { Some(at) } else { self.end_to_end };
             }
             Fact::Decided(decision) => {
@@ -113,9 +117,13 @@ impl Facts {
             }
             Fact::Endorsed(endorsement) => {
                 self.own.endorsements.retain(|given| given.by != endorsement.by);
-                let excess = (self.own.endorsements.len() + 1).saturating_sub(ENDORSEMENTS);
-                self.own.endorsements.drain(..excess);
-                self.own.endorsements.push(endorsement.clone());
+                if endorsement.counts() {
+                    self.own.endorsements.push(endorsement.clone());
+                }
+                if self.own.endorsements.len() > ENDORSEMENTS {
+                    self.own.endorsements.sort_by(|one, other| other.weight().total_cmp(&one.weight()));
+                    self.own.endorsements.truncate(ENDORSEMENTS);
+                }
             }
             Fact::Imported(imported) => self.import(imported),
             Fact::Infrastructure(assigned) => self.infrastructure = *assigned,

@@ -36,7 +36,6 @@ struct File {
     lambda: f64,
     last_completed: Option<Timestamp>,
     #[serde(default)]
-    #[allow(dead_code, reason = "checked by who knows the peers' keys")]
     attestation: Option<String>,
 }
 
@@ -85,6 +84,10 @@ pub fn read(text: &str, agent: &AgentId, tag: impl Fn(&AgentId) -> Digest) -> Re
         .map_err(|error| Refusal::invalid("/facts", format!("the members of docs/spec/details.md S20: {error}")))?;
     if file.agent_id != *agent {
         return Err(Refusal::invalid("/facts/agentId", agent.as_str()));
+    }
+    if file.attestation.is_some() {
+        let expected = "no attestation: peers' attestations are not checked yet, the history is the operator's word";
+        return Err(Refusal::invalid("/facts/attestation", expected));
     }
     let right = [
         (file.successes >= 0.0 && file.successes <= file.closed, "/facts/successes", "from 0 to closed"),

@@ -40,6 +40,12 @@ impl Penalty {
         self.since = at;
     }
 
+    /// A session closed, as another cell than the agent's own sees it: the credit alone, for it knows of no idle time.
+    pub fn take_off(&mut self, at: Timestamp, credit: f64) {
+        self.booked = (self.booked - credit).max(0.0);
+        self.since = at;
+    }
+
     /// A breach booked before is reversed.
     pub fn reverse(&mut self, severity: u8) {
         self.booked = (self.booked - PER_SEVERITY * f64::from(severity)).max(0.0);

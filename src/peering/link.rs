@@ -375,18 +375,18 @@ mod tests {
         let (_applied, to_acknowledge) = watch::channel(0);
         let mut outward = Outward { peer: &peer, exchange: &Silent, sent: &sent, acknowledged, to_acknowledge };
         let mut window = Window::new(0);
-        let brief = std::time::Duration::from_millis(50);
-        let almost = Instant::now().checked_sub(STALL).unwrap() + brief;
-        window.progress = almost;
+        let brief = std::time::Duration::from_millis(300);
+        let almost = || Instant::now().checked_sub(STALL).unwrap() + brief;
+        window.progress = almost();
         assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "nothing is on the way");
         window.push(1, 100);
         window.push(2, 100);
-        window.progress = almost;
+        window.progress = almost();
         acked.send_replace(1);
         assert_eq!(outward.wait(&mut window).await, None, "an acknowledgement is news");
         window.acknowledge(1);
         assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "and starts the time anew");
-        window.progress = almost;
+        window.progress = almost();
         assert_eq!(outward.wait(&mut window).await, Some(stalled()));
     }
 

@@ -21,7 +21,7 @@ pub enum Audit {
         /// What `audit export` or `audit prove` wrote; without it the running cell reads its own log again.
         file: Option<PathBuf>,
         /// The CA that issues cells' certificates, PEM; without it the cell's keys are taken from the file.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", requires = "file")]
         ca: Option<PathBuf>,
     },
     /// One entry with its path to the signed root.

@@ -68,6 +68,16 @@ pub enum Anchor {
     Spki(String),
 }
 
+/// Whether `text` is `HOST:PORT` of a peer: a name or an address (IPv6 in brackets), and a UDP port other than 0.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let plain = !bare.is_empty() && !bare.contains(['/', '@', ' ']) && (bare == host) != bare.contains(':');
+        plain && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
+}
+
 /// What an operator gives an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assigned {

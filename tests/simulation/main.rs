@@ -1,6 +1,7 @@
-//! A federation on one thread (seeds share the machine's cores, a run never leaves its own): three cells' engines, virtual time, links that lose, double and reorder, power cuts
-//! that take what was not synced. Whatever happens, once all is healed: nothing acknowledged is lost, nothing stands
-//! twice, the cells hold the same chain (docs/spec/federation.md section 6).
+//! A federation on one thread (seeds share the machine's cores, a run never leaves its own): three cells' engines,
+//! virtual time, links that lose, double and reorder, power cuts that take what was not synced. Whatever happens, once
+//! all is healed: nothing acknowledged is lost, nothing stands twice, the cells hold the same chain
+//! (docs/spec/federation.md section 6).
 //!
 //! One seed repeats a run: `ASP_SIM_SEED=17 cargo test --test simulation` runs that one alone; `ASP_SIM_SEEDS=1000`
 //! runs as many.

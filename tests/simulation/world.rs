@@ -175,8 +175,7 @@ impl World {
             let draft = agent::invite(&names, Timestamp(self.now), &mut self.luck);
             let session = draft.message.session_id;
             for agent in invited {
-                let inviting =
-                    self.agents[agent].id.clone() == self.agents[agent].id && !names.contains(&self.agents[agent].id);
+                let inviting = !names.contains(&self.agents[agent].id);
                 let you = inviting.then_some(draft.message.sender);
                 let draft = inviting.then(|| draft.clone());
                 self.talks.push(Talk {

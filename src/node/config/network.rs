@@ -9,6 +9,7 @@ use super::Depth;
 use super::rules::{named, zone};
 use super::section::Section;
 use crate::crypto::digest::Digest;
+use crate::engine::operation::is_address;
 use crate::node::settings::{Anchor, Api, Federation, Peer, Tls};
 use crate::protocol::ids::CellId;
 use crate::protocol::money::Money;
@@ -125,7 +126,7 @@ fn peer(mut section: Section<'_>, own: Option<&CellId>, known: &mut BTreeSet<Cel
         section.wrong("cell", "this peer is named twice; expected one [[peers]] for each");
     }
     let host = "HOST:PORT, the peer's UDP address";
-    let address = section.read("address", host, host_and_port);
+    let address = section.read("address", host, |text| is_address(text).then(|| text.to_owned()));
     let address = section.required("address", host, address);
     let said = "as in the peer's hello";
     let region = section.read("region", &format!("the peer's region, {said}"), named);
@@ -161,12 +162,4 @@ fn anchor(section: &mut Section<'_>, depth: Depth) -> Option<Anchor> {
         }
         (None, None) => section.required("ca", "ca = \"PEM FILE\", or spki = \"PIN\"", None),
     }
-}
-
-fn host_and_port(text: &str) -> Option<String> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let plain = !bare.is_empty() && !bare.contains(['/', '@', ' ']) && (bare == host) != bare.contains(':');
-    (plain && port != 0).then(|| text.to_owned())
 }

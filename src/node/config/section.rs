@@ -235,7 +235,6 @@ fn open_mode(_: &Path) -> Option<u32> {
     None
 }
 
-/// `^(0|[1-9][0-9]{0,14})(\.[0-9]+)?$`, docs/spec/details.md section 4.
 /// Whether one is the other with one character wrong, missing, added, or two swapped.
 fn is_near(known: &str, written: &str) -> bool {
     let (a, b) = (known.as_bytes(), written.as_bytes());

@@ -8,7 +8,7 @@ use crate::api::operator::contract::{
 };
 use crate::crypto::digest::Digest;
 use crate::engine::Operation;
-use crate::engine::operation::Anchor;
+use crate::engine::operation::{Anchor, is_address};
 use crate::protocol::certificate::Authorities;
 use crate::protocol::refusal::Refusal;
 
@@ -31,14 +31,9 @@ impl TryFrom<PeerAddRequest> for Operation {
     }
 }
 
-/// A host, which may be a name, and a port: what `cell.toml` takes too.
+/// What `cell.toml` takes too.
 fn address(text: String) -> Result<String, Refusal> {
-    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let plain = !bare.is_empty() && !bare.contains(['/', '@', ' ']) && (bare == host) != bare.contains(':');
-        plain && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
-    if good { Ok(text) } else { Err(Refusal::invalid("/address", "HOST:PORT, the peer's UDP address")) }
+    if is_address(&text) { Ok(text) } else { Err(Refusal::invalid("/address", "HOST:PORT, the peer's UDP address")) }
 }
 
 /// Read here already, so that an operator hears of a wrong file at once and not from a link that never comes up.

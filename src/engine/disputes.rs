@@ -260,7 +260,10 @@ impl Engine {
         match (stated.said, id) {
             (Said::Verdict, Some(id)) => self.weigh(batch, live, id),
             (Said::Verdict, None)
-            | (Said::Outcome | Said::Settlement | Said::Netting | Said::Endorsement | Said::Decision, _) => Ok(()),
+            | (
+                Said::Outcome | Said::Settlement | Said::Netting | Said::Endorsement | Said::Decision | Said::Request,
+                _,
+            ) => Ok(()),
         }
     }
 

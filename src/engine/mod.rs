@@ -6,7 +6,7 @@
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
 //! | [`handle`] | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
-//! | `sending`, `placing`, `taking`, `timing`, `delegating` | messages: from agents, into the log, from peers, by time |
+//! | `sending`, `placing`, `taking`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
@@ -18,6 +18,7 @@
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
 mod admitting;
+mod asking;
 mod audit;
 mod beside;
 mod booking;

@@ -223,9 +223,7 @@ fn session_show(
     let Some(kept) = view.kept(session)? else {
         return Ok(Err(Refusal::new(Code::NotFound, format!("no session {session} in this cell"))));
     };
-    let names = super::sending::names(shared, rows, session)?;
-    let reader = crate::protocol::session::Reader { you: None, now, agent: &|id| names.get(&id).cloned() };
-    Ok(Ok(kept.session.view(&reader)))
+    Ok(Ok(super::asking::shown(shared, rows, &kept, now)?))
 }
 
 fn erase_status(rows: &impl Rows, request: Option<uuid::Uuid>) -> Result<Result<Value, Refusal>, Fault> {

@@ -124,6 +124,7 @@ impl Engine {
                 self.queue(batch, &cell, What::Record { session, sequence })?;
             }
         }
+        self.requests_end(batch, live, changes)?;
         self.book_changes(batch, live, changes)?;
         self.disputes_moved(batch, live, changes)
     }

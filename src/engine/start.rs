@@ -25,7 +25,7 @@ use crate::store::{Fault, Format, Order, Read, Store, View as Rows};
 use crate::vault::{TagKey, Vault};
 
 /// The format of the database: the tables of `engine::tables`.
-pub const FORMAT: Format = Format { version: 2, migrations: &[] };
+pub const FORMAT: Format = Format { version: 3, migrations: &[] };
 
 /// What an engine is made of.
 pub struct Parts {

@@ -39,7 +39,7 @@ impl Engine {
         match &stated.about {
             About::Agents { from, to } => match stated.said {
                 Said::Endorsement => self.take_endorsement(batch, peer, &stated, from, to),
-                Said::Outcome | Said::Settlement | Said::Netting | Said::Verdict | Said::Decision => {
+                Said::Outcome | Said::Settlement | Said::Netting | Said::Verdict | Said::Decision | Said::Request => {
                     Err(misplaced().into())
                 }
             },
@@ -51,9 +51,12 @@ impl Engine {
             }
             About::Cells => match stated.said {
                 Said::Netting => self.take_netting(batch, peer, stated.jws),
-                Said::Outcome | Said::Settlement | Said::Endorsement | Said::Verdict | Said::Decision => {
-                    Err(misplaced().into())
-                }
+                Said::Outcome
+                | Said::Settlement
+                | Said::Endorsement
+                | Said::Verdict
+                | Said::Decision
+                | Said::Request => Err(misplaced().into()),
             },
         }
     }
@@ -83,6 +86,7 @@ impl Engine {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
+            Said::Request => return self.take_request(batch, peer, live, &stated.jws),
             Said::Endorsement | Said::Netting => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }

@@ -105,6 +105,8 @@ pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
 pub const VERDICTS: Table<(SessionId, MessageId, u64), String> = Table::new("verdicts");
 /// The sessions that have a dispute of that name.
 pub const DISPUTES: Table<(MessageId, SessionId), ()> = Table::new("disputes");
+/// What members' operators ask of the host's while a session is ESCALATED: why, and when.
+pub const REQUESTS: Table<(SessionId, CellId), (String, Timestamp)> = Table::new("requests");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
 pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 

@@ -1,8 +1,9 @@
 //! What no agent's message causes: deadlines, silence, revocation, operators. Each is a record by the host, so that
 //! order decides and never two clocks. Source: docs/spec/details.md section 2.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::asking;
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::operation::Resolution;
@@ -113,10 +114,7 @@ impl Engine {
     ) -> Step<Value> {
         let session = live.kept.session.id;
         let outcome = match resolution {
-            Resolution::Request => {
-                let detail = "asking the host's operator from a member cell is not built; call them";
-                return Err(Refusal::new(Code::EscalationRequired, detail).into());
-            }
+            Resolution::Request => return self.ask_host(batch, live, reason),
             Resolution::Resume => None,
             Resolution::Close(word) => {
                 let expected = "success, partialSuccess, failure, timeout, escalation or cancellation";
@@ -124,14 +122,12 @@ impl Engine {
             }
         };
         if live.kept.session.host != self.shared.settings.cell {
-            let detail = format!("only the operator of the host cell {} resolves", live.kept.session.host);
+            let detail =
+                format!("only the operator of the host cell {} resolves; --request asks it to", live.kept.session.host);
             return Err(Refusal::new(Code::EscalationRequired, detail).into());
         }
         if live.kept.session.state != State::Escalated {
-            let detail = format!("the session is {}, not ESCALATED", live.kept.session.state.name());
-            return Err(Refusal::new(Code::StateViolation, detail)
-                .with("state", json!(live.kept.session.shown_state().name()))
-                .into());
+            return Err(asking::not_escalated(&live.kept).into());
         }
         frozen(live)?;
         if outcome.is_none() {
@@ -142,6 +138,6 @@ impl Engine {
         }
         self.audit(batch, "operator", "operator", &session.to_string(), reason.as_bytes())?;
         self.place_system(batch, live, &SystemEvent::OperatorResolved { outcome })?;
-        Ok(live.kept.nameless(batch.now))
+        Ok(asking::shown(&self.shared, &batch.txn, &live.kept, batch.now)?)
     }
 }

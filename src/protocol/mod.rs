@@ -31,6 +31,7 @@ pub mod rate;
 pub mod receipt;
 pub mod record;
 pub mod refusal;
+pub mod request;
 pub mod residency;
 pub mod session;
 pub mod settlement;

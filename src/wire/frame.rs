@@ -23,7 +23,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
 
 /// The version this build speaks; the first byte of every frame.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// No frame is longer, in bytes: a message of 256 KiB with everything that travels beside it fits.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -118,6 +118,8 @@ pub enum Said {
     Decision,
     /// Where the two cells stand in money.
     Netting,
+    /// A member's operator asks the host's to resolve a session.
+    Request,
 }
 
 /// What a statement is about.
@@ -146,6 +148,7 @@ impl Said {
             Self::Endorsement => Kind::Endorsement,
             Self::Verdict | Self::Decision => Kind::Verdict,
             Self::Netting => Kind::Netting,
+            Self::Request => Kind::Request,
         }
     }
 
@@ -157,7 +160,8 @@ impl Said {
             Self::Outcome | Self::Settlement | Self::Decision => Some(DataClass::Metadata),
             Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
-            Self::Netting => None,
+            // Of a session it names no more than both cells have of it.
+            Self::Netting | Self::Request => None,
         }
     }
 }

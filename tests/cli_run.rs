@@ -264,3 +264,16 @@ fn an_organisation_is_verified_by_what_its_dns_says() {
         }
     }
 }
+
+#[test]
+fn an_issuer_that_is_no_certificate_is_refused_by_its_file() {
+    let federation = Federation::with_ca();
+    let cell = federation.cell("eu-west-1", "EEA");
+    let ca = format!("{}/ca.pem", federation.certs());
+    fs::write(&ca, "not a certificate").unwrap();
+    let output = asp_cell(&["run", "--json", "--config", cell.dir.join("cell.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let refused = document(&output.stderr.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap());
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("ca.pem: [federation] ca: "), "{detail}");
+}

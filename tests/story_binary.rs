@@ -128,6 +128,26 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     let texts = files.clone().map(|file| fs::read_to_string(file).unwrap());
     assert!(text_holds(&texts[0], CANARY.as_bytes()));
     assert!(!text_holds(&texts[1], CANARY.as_bytes()), "it stayed home");
+    // With both organisations' consent keys in hand nothing is left to the file's own word.
+    let keys = [(&eu, ACME), (&us, BETA)].map(|(cell, org)| {
+        let file = federation.dir.path().join(format!("{org}.json"));
+        fs::write(&file, cell.done(&["org", "key", org]).to_string()).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    let pinned = |acme: &str, beta: &str| {
+        let (acme, beta) = (format!("{ACME}={acme}"), format!("{BETA}={beta}"));
+        let file = files[0].to_str().unwrap();
+        let given =
+            ["verify", "--json", file, "--ca", &ca, "--consent-key", &acme, "--consent-key", &beta].map(str::to_owned);
+        let output = asp_cell(&given.each_ref().map(String::as_str));
+        (document(&output.stdout), output.status.code())
+    };
+    let (report, status) = pinned(&keys[0], &keys[1]);
+    assert_eq!(
+        (&report["verdict"], &report["warnings"], status),
+        (&"verified".into(), &serde_json::json!([]), Some(0))
+    );
+    assert_eq!(pinned(&keys[1], &keys[0]).1, Some(1), "another organisation's key signed no consent of this one's");
     let forged = federation.dir.path().join("forged.json");
     fs::write(&forged, texts[0].replacen("1800.00", "1080.00", 1)).unwrap();
     assert_eq!(verify(&forged, &ca), (Value::from("corrupt"), Some(1)));

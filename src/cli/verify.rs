@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::failure::Failure;
 use super::running::text_of;
+use crate::crypto::jwk::PublicKey;
 use crate::protocol::certificate::Authorities;
+use crate::protocol::ids::OrgName;
 use crate::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
 
 /// A transcript and what it is held against.
@@ -18,12 +21,21 @@ pub struct Verify {
     /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// An organisation's consent key, as `org key ORG --json` prints it, a JWK or PEM; again for each organisation and
+    /// for each key it had. Without it its key is taken from the file, with a warning.
+    #[arg(long, value_name = "ORG=FILE")]
+    consent_key: Vec<String>,
 }
 
 impl Verify {
     pub fn carry_out(self) -> Result<Answer, Failure> {
         let bytes = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, &error))?;
-        let report = verify_bytes(&bytes, &pins(self.ca.as_deref())?);
+        let mut pins = pins(self.ca.as_deref())?;
+        for given in &self.consent_key {
+            let (organisation, key) = consent_key(given)?;
+            pins.organisations.entry(organisation).or_default().push(key);
+        }
+        let report = verify_bytes(&bytes, &pins);
         let status = u8::from(report.verdict() != Verdict::Verified);
         Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
     }
@@ -35,6 +47,21 @@ pub(super) fn pins(ca: Option<&Path>) -> Result<Pins, Failure> {
     let wrong = |why| Failure::here(format!("{}: {why}", file.display()));
     let authorities = Authorities::from_pem(&text_of(file)?).map_err(wrong)?;
     Ok(Pins { authorities: Some(authorities), ..Pins::default() })
+}
+
+/// `ORG=FILE`: an organisation's public consent key.
+fn consent_key(given: &str) -> Result<(OrgName, PublicKey), Failure> {
+    let usage = || Failure::usage(format!("--consent-key {given}: expected ORG=FILE"));
+    let (organisation, file) = given.split_once('=').ok_or_else(usage)?;
+    let organisation = organisation.parse().map_err(|why| Failure::usage(format!("--consent-key {given}: {why}")))?;
+    let text = text_of(Path::new(file))?;
+    let jwk = |text: &str| {
+        let document: Value = serde_json::from_str(text).ok()?;
+        PublicKey::from_jwk(document.get("jwk").unwrap_or(&document)).ok()
+    };
+    let key = PublicKey::from_pem(&text).or_else(|| jwk(&text));
+    let key = key.ok_or_else(|| Failure::here(format!("{file}: expected a P-256 public key, a JWK or PEM")))?;
+    Ok((organisation, key))
 }
 
 /// The verdict, how many messages got which, and every reason.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::start::Parts;
 use crate::engine::{self, Handle};
 use crate::peering::{self, Identity, IdentityError, Peering, Socket};
+use crate::protocol::certificate::Authorities;
 use crate::protocol::json::Json;
 use crate::protocol::money::{Currency, Money};
 use crate::protocol::rate::Rates;
@@ -252,11 +254,20 @@ fn link(
         return Ok(None);
     }
     let identity = Identity::load(settings.cell.id.clone(), &federation.cert, &federation.key)?;
+    issuer(&federation.ca)?;
     let peers = links::configured(&settings.peers)?;
     let crossing = Arc::new(Crossing::new(handle.clone(), face));
     let peering = Arc::new(Peering::start(Socket::Bind(federation.listen), identity, peers, crossing)?);
     handle.attach(Arc::new(Linked::start(&peering, stop.clone())));
     Ok(Some(peering))
+}
+
+/// What operators hand to their peers must be what it is called.
+fn issuer(path: &Path) -> Result<(), IdentityError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| IdentityError::File { path: path.to_owned(), error })?;
+    let read = Authorities::from_pem(&text).map(drop);
+    read.map_err(|why| IdentityError::Bad { path: path.to_owned(), why: format!("[federation] ca: {why}") })
 }
 
 fn without_certificate(settings: &Settings) -> String {

@@ -130,7 +130,7 @@ async fn operators_put_money_in_and_take_it_out_in_good_amounts() -> Result<(), 
     let transfer = |inward: bool, amount: &str, currency: &str| {
         let (org, amount, currency) = ("acme.example".parse().unwrap(), amount.to_owned(), currency.to_owned());
         if inward {
-            Operation::LedgerDeposit { org, amount, currency, reference: Some("wire 7".to_owned()) }
+            Operation::LedgerDeposit { org, amount, currency, reference: None }
         } else {
             Operation::LedgerWithdraw { org, amount, currency, reference: None }
         }
@@ -163,6 +163,43 @@ async fn operators_put_money_in_and_take_it_out_in_good_amounts() -> Result<(), 
     assert!(format!("{refused:?}").contains("escrow_unfunded"), "{refused:?}");
     cell.operate(transfer(true, "7", "JPY")).await?;
     assert_eq!(balance(&net, "eu-west-1", "org:acme.example:available:JPY").await?, "7");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_is_booked_once() -> Result<(), Failure> {
+    let net = one_cell().await?;
+    let cell = net.cell("eu-west-1")?;
+    let transfer = |inward: bool, amount: &str, org: &str, reference: &str| {
+        let (org, amount, currency) = (org.parse().unwrap(), amount.to_owned(), "USD".to_owned());
+        let reference = Some(reference.to_owned());
+        if inward {
+            Operation::LedgerDeposit { org, amount, currency, reference }
+        } else {
+            Operation::LedgerWithdraw { org, amount, currency, reference }
+        }
+    };
+    let acme = "acme.example";
+    let first = cell.operate(transfer(true, "50.00", acme, "wire 7")).await?;
+    assert_eq!(first["accounts"][0]["balance"], "50.00");
+    assert_eq!(cell.operate(transfer(true, "50.00", acme, "wire 7")).await?, first, "the same answer, nothing booked");
+    assert_eq!(cell.operate(transfer(true, "50.0", acme, "wire 7")).await?, first, "compared by value");
+    for (inward, amount, what) in [(true, "50.01", "another amount"), (false, "50.00", "the other way")] {
+        let refused = cell.operate(transfer(inward, amount, acme, "wire 7")).await.expect_err(what);
+        assert_eq!(refused.code(), "duplicate", "{what}: {refused:?}");
+        assert!(format!("{refused:?}").contains("/reference"), "{refused:?}");
+    }
+    let short = cell.operate(transfer(false, "60.00", acme, "wire 8")).await.expect_err("too much");
+    assert_eq!(short.code(), "escrow_unfunded");
+    let out = cell.operate(transfer(false, "20.00", acme, "wire 8")).await?;
+    assert_eq!(out["accounts"][0]["balance"], "30.00", "what was refused left no reference behind");
+    assert_eq!(cell.operate(transfer(false, "20.00", acme, "wire 8")).await?, out);
+    let theirs = cell.operate(transfer(true, "1.00", "beta.example", "wire 7")).await?;
+    assert_eq!(theirs["accounts"][0]["balance"], "1.00", "another organisation's reference is another");
+    for reference in ["", "wire\n7", &"x".repeat(257)] {
+        let refused = cell.operate(transfer(true, "1.00", acme, reference)).await.expect_err(reference);
+        assert!(format!("{refused:?}").contains("/reference"), "{refused:?}");
+    }
     Ok(())
 }
 

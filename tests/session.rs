@@ -227,6 +227,32 @@ fn references_of_commit_and_its_members_are_checked() {
     );
 }
 
+// Under a second accepted offer of one dollar nobody takes back what was promised under the first.
+#[test]
+fn no_offer_takes_a_commitment_back_without_its_beneficiary() {
+    let mut scene = executing();
+    scene.tell(0, P::Commit, None, Some(payment(3, 1, "900.00")));
+    scene.tell(1, P::Accept, Some(commitment_reference(3)), None);
+    let small = scene.tell(0, P::Propose, None, Some(json!({"amount": "1.00", "currency": "USD"})));
+    scene.tell(1, P::Accept, Some(reference(small)), None);
+    for (sender, new, replaced) in [
+        (1, pledge(4, "delivery", 0), 1), // a lesser delivery for one's own
+        (0, payment(5, 1, "1.00"), 3),    // a smaller payment for one's own
+        (0, payment(6, 1, "1.00"), 1),    // the other side's delivery
+        (1, pledge(7, "action", 0), 3),   // the other side's payment
+    ] {
+        let mut scene = scene.clone();
+        let mut terms = new;
+        terms["replaces"] = json!(commitment_id(replaced));
+        let id = scene.session.commitments.len();
+        scene.tell(sender, P::Commit, Some(reference(small)), Some(terms));
+        let made = scene.session.commitments[id].clone();
+        assert_eq!((made.status.name(), scene.status(replaced)), ("pending", "accepted"), "{sender} {replaced}");
+        scene.tell(1 - sender, P::Accept, Some(reference(made.message)), None);
+        assert_eq!(scene.status(replaced), "withdrawn", "with its beneficiary's word");
+    }
+}
+
 #[test]
 fn replacing_a_commitment_moves_what_depends_on_it() {
     let mut scene = executing();

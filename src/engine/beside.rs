@@ -51,6 +51,17 @@ struct Opening {
     stage: Stage,
 }
 
+/// Something beside the chain that a peer brings, with its sender's box.
+struct Coming<'a> {
+    peer: &'a CellId,
+    said: &'a Beside,
+    envelope: Digest,
+    agent: &'a AgentId,
+    parts: &'a BTreeMap<String, PartFrame>,
+    relied: Vec<Relied>,
+    bytes: u64,
+}
+
 impl Engine {
     /// Takes what an own agent says beside the chain.
     pub(super) fn beside(&mut self, batch: &mut Batch<'_>, noting: Noting) -> Step<Taken> {
@@ -305,8 +316,8 @@ impl Engine {
         let judged = Self::judge_beside(batch, live, &said, standing_at(live, at))?;
         let own = self.shared.settings.cell.clone();
         let relied = crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
-        self.admit_note(batch, live, (&said, &boxed.agent), &parts, &relied)?;
-        self.imported_note(batch, peer, (session, envelope), &boxed.agent.organisation(), &parts, relied, bytes)?;
+        let coming = Coming { peer, said: &said, envelope, agent: &boxed.agent, parts: &parts, relied, bytes };
+        self.let_in(batch, live, coming)?;
         self.salt_used(batch, session, salt)?;
         let opening = Opening {
             organisation: boxed.agent.organisation(),
@@ -370,8 +381,8 @@ impl Engine {
                 return self.freeze(batch, live, why);
             }
             if let Some(boxed) = &boxed {
-                self.admit_note(batch, live, (&said, &boxed.agent), &parts, &relied)?;
-                self.imported_note(batch, peer, (session, envelope), &organisation, &parts, relied, bytes)?;
+                let coming = Coming { peer, said: &said, envelope, agent: &boxed.agent, parts: &parts, relied, bytes };
+                self.let_in(batch, live, coming)?;
             }
             let crossings = Vec::new();
             let opening = Opening { said, envelope, organisation, boxed, parts, salt, crossings, stage };
@@ -405,20 +416,19 @@ impl Engine {
         Ok(())
     }
 
-    /// The receiver's own check of the class that must be covered as a whole, and of each part.
-    fn admit_note(
-        &self,
-        batch: &Batch<'_>,
-        live: &Live,
-        (said, agent): (&Beside, &AgentId),
-        parts: &BTreeMap<String, PartFrame>,
-        relied: &[Relied],
-    ) -> Step<()> {
-        let names = self.names(batch, said.session())?;
+    /// The receiver's own check of the class that must be covered as a whole, and of each part; what passes is entered
+    /// in the import ledger.
+    fn let_in(&mut self, batch: &mut Batch<'_>, live: &Live, coming: Coming<'_>) -> Step<()> {
+        let Coming { peer, said, envelope, agent, parts, relied, bytes } = coming;
+        let session = said.session();
+        let names = self.names(batch, session)?;
         let (from, to) = (agent.organisation(), orgs_in(&live.kept.session, &self.shared.settings.cell));
         let arrival = self.arrival(&live.kept.session.purpose, &from, &to, &names, Some(agent), batch);
-        arrival.message(parts, relied)?;
-        Ok(said.class().map_or(Ok(()), |class| arrival.class(class))?)
+        arrival.message(parts, &relied)?;
+        if let Some(class) = said.class() {
+            arrival.class(class)?;
+        }
+        Ok(self.imported_note(batch, peer, (session, envelope), &from, parts, relied, bytes)?)
     }
 
     /// A refusal for good of something beside the chain that waited here; `false` if it is about something else.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::core::{Batch, Engine};
 use super::shared::Shared;
 use super::stop::{Step, bug};
-use super::tables::{ACCOUNTS, Balance, POSTINGS, Tag};
+use super::tables::{ACCOUNTS, Balance, POSTINGS, REFERENCES, Tag};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::OrgName;
 use crate::protocol::ledger::{self, Account, Line, Posting, Unbooked};
@@ -18,6 +18,24 @@ use crate::store::{Fault, Order, View as Rows};
 
 /// How many postings `ledger show` lists, the newest.
 const SHOWN: usize = 100;
+/// Bytes of a reference, at most.
+const MAX_REFERENCE: usize = 256;
+
+/// What an operator wants booked.
+pub(super) struct Asked<'a> {
+    /// Whose money.
+    pub org: &'a OrgName,
+    /// All that makes it this booking and no other.
+    pub act: Value,
+    /// What the outside knows it by.
+    pub reference: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    fn digest(&self) -> Digest {
+        Digest::of(&[self.act.to_string().as_bytes()])
+    }
+}
 
 impl Shared {
     /// The key of an account: its organisation's tag, then its own.
@@ -58,11 +76,44 @@ impl Engine {
         let money = money(amount, currency)?;
         let (verb, lines) =
             if inward { ("deposit", ledger::deposit(org, money)) } else { ("withdraw", ledger::withdraw(org, money)) };
-        let asked = json!({"act": verb, "organisation": org, "money": money, "reference": reference, "at": batch.now});
-        let asked = asked.to_string();
-        self.book(batch, lines, Digest::of(&[asked.as_bytes()]))?;
-        self.audit(batch, "operator", "operator", org.as_str(), asked.as_bytes())?;
+        let asked = Asked { org, act: json!({"act": verb, "organisation": org, "money": money}), reference };
+        if !self.booked_before(batch, &asked)? {
+            self.book_asked(batch, &asked, lines)?;
+        }
         Ok(shown(&self.shared, &batch.txn, Some(org))?)
+    }
+
+    /// Whether this was booked before under its reference; the same reference for anything else is `duplicate`.
+    pub(super) fn booked_before(&self, batch: &Batch<'_>, asked: &Asked<'_>) -> Step<bool> {
+        let Some(reference) = asked.reference else { return Ok(false) };
+        if !(1..=MAX_REFERENCE).contains(&reference.len()) || reference.chars().any(char::is_control) {
+            let expected = format!("1 to {MAX_REFERENCE} bytes of text without control characters");
+            return Err(Refusal::invalid("/reference", expected).into());
+        }
+        match batch.txn.get(&REFERENCES, &self.reference_key(asked.org, reference))? {
+            Some(known) if known == asked.digest() => Ok(true),
+            Some(_) => {
+                let detail =
+                    format!("{reference} is the reference of another booking of {}; give a new one", asked.org);
+                Err(Refusal::new(Code::Duplicate, detail).at("/reference").into())
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Books what an operator asked for, and remembers its reference.
+    pub(super) fn book_asked(&mut self, batch: &mut Batch<'_>, asked: &Asked<'_>, lines: Vec<Line>) -> Step<()> {
+        let text = json!({"asked": asked.act, "reference": asked.reference, "at": batch.now}).to_string();
+        self.book(batch, lines, Digest::of(&[text.as_bytes()]))?;
+        if let Some(reference) = asked.reference {
+            batch.put(&REFERENCES, &self.reference_key(asked.org, reference), &asked.digest())?;
+        }
+        self.audit(batch, "operator", "operator", asked.org.as_str(), text.as_bytes())?;
+        Ok(())
+    }
+
+    fn reference_key(&self, org: &OrgName, reference: &str) -> (Tag, Tag) {
+        (self.shared.org_tag(org), self.shared.tags.name("reference", &[reference.as_bytes()]))
     }
 
     /// An organisation of this cell.

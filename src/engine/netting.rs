@@ -14,7 +14,6 @@ use super::shared::Shared;
 use super::stop::Step;
 use super::tables::{ACCOUNTS, DUES, NETTINGS, POSITIONS, POSTINGS, Position, What};
 use super::view::unavailable;
-use crate::crypto::digest::Digest;
 use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::ledger::{self, Account, Purpose};
 use crate::protocol::money::{Currency, Money};
@@ -81,6 +80,11 @@ impl Engine {
     ) -> Step<Value> {
         self.home_org(org)?;
         let money = booking::money(amount, currency)?;
+        let act = json!({"act": "settle", "organisation": org, "peer": peer, "money": money});
+        let asked = booking::Asked { org, act, reference };
+        if self.booked_before(batch, &asked)? {
+            return Ok(booking::shown(&self.shared, &batch.txn, Some(org))?);
+        }
         let account =
             Account { organisation: org.clone(), purpose: Purpose::Clearing(peer.clone()), currency: money.currency };
         let row = batch.txn.get(&ACCOUNTS, &self.shared.account_key(&account))?;
@@ -98,12 +102,8 @@ impl Engine {
             position.received = position.received.saturating_add(money.minor);
             Money { minor: money.minor.saturating_neg(), ..money }
         };
-        let asked = json!({"act": "settle", "organisation": org, "peer": peer, "money": money, "reference": reference,
-            "at": batch.now});
-        let asked = asked.to_string();
-        self.book(batch, ledger::settle(org, peer, moved), Digest::of(&[asked.as_bytes()]))?;
+        self.book_asked(batch, &asked, ledger::settle(org, peer, moved))?;
         self.put_position(batch, peer, money.currency, &position)?;
-        self.audit(batch, "operator", "operator", org.as_str(), asked.as_bytes())?;
         self.credit_what_waits(batch, peer)?;
         Ok(booking::shown(&self.shared, &batch.txn, Some(org))?)
     }

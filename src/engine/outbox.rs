@@ -154,13 +154,14 @@ impl Engine {
     pub(super) fn replay_dead(&mut self, batch: &mut Batch<'_>, number: Option<u64>) -> Step<Value> {
         let mut replayed = 0;
         for (number, dead) in self.dead(batch, number)? {
-            batch.remove(&DEAD, &number);
+            // One that cannot be sent yet, for lack of money say, stays a dead letter.
             if let What::Submit { session, message } = &dead.dispatch.what {
                 self.revive_pending(batch, *session, *message)?;
             }
             if let What::Beside { session, id } = &dead.dispatch.what {
                 self.revive_note(batch, *session, *id)?;
             }
+            batch.remove(&DEAD, &number);
             self.queue(batch, &dead.peer, dead.dispatch.what)?;
             replayed += 1;
         }

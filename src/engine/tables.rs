@@ -124,6 +124,8 @@ pub const NODES: Table<(u8, u64), Digest> = Table::new("nodes");
 pub const ACCOUNTS: Table<(Tag, Tag), Balance> = Table::new("accounts");
 /// Postings in the order of their commits.
 pub const POSTINGS: Table<u64, Posting> = Table::new("postings");
+/// What operators booked under a reference: the organisation's tag, the reference's.
+pub const REFERENCES: Table<(Tag, Tag), Digest> = Table::new("references");
 /// Money that this cell holds, or held, for a commitment.
 pub const ESCROWS: Table<(SessionId, CommitmentId), Escrow> = Table::new("escrows");
 /// Money that another cell holds in favour of an organisation of this one.

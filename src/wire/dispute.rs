@@ -91,6 +91,44 @@ fn resolution<'a>(members: &mut Members<'a>, open: &mut Open<'a>) -> Result<(Esc
 
 /// Checked entry by entry, hashed as sent.
 fn evidence(members: &mut Members<'_>) -> Result<Json, Refusal> {
-    listed("evidence", MAX_ENTRIES, members, |entry, at| Evidence::parse(at, entry))?;
+    listed("evidence", MAX_ENTRIES, members, |entry, at| {
+        let read = Evidence::parse(at, entry)?;
+        // What lies at a link can be changed: the digest is what the claimant swears to.
+        match (read.uri, read.sha256) {
+            (Some(_), None) => Err(Refusal::invalid(format!("{at}/sha256"), "the digest of what lies at the uri")),
+            (Some(_) | None, _) => Ok(()),
+        }
+    })?;
     Ok(Json::of(members.value("evidence").unwrap_or(&Value::Null)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn evidence_is_never_a_bare_link() {
+        let id = "0198f0a0-0000-7000-8000-000000000001";
+        let read = |evidence: Value| {
+            let body = json!({"disputeId": id, "commitmentId": id, "references": [], "evidence": evidence,
+                "claim": {"kind": "terms"}, "requestedResolution": {"escrow": "payer"}});
+            let sender = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+            Dispute::read(id.parse().unwrap(), sender, &body).map(|read| read.filing.evidence.value())
+        };
+        let digest = "ssmu0nVUdBqLZ8dDuriVZm1nqZzgY7PA9eCF__j1X-4";
+        for good in [
+            json!([]),
+            json!([{"type": "photo"}, {"type": "photo", "sha256": digest}]),
+            json!([{"type": "photo", "uri": "urn:photo:1", "sha256": digest}]),
+        ] {
+            assert_eq!(read(good.clone()), Ok(good));
+        }
+        let refused = read(json!([{"type": "photo"}, {"type": "photo", "uri": "urn:photo:1"}])).unwrap_err();
+        assert_eq!(
+            (refused.code.name(), refused.pointer.as_deref()),
+            ("validation_failed", Some("/evidence/1/sha256"))
+        );
+    }
 }

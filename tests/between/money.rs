@@ -335,6 +335,37 @@ fn no_peer_comes_to_owe_more_than_its_operator_allows() {
     }
 }
 
+// A dead COMMIT whose money was spent meanwhile stays a dead letter until there is money again.
+#[test]
+fn a_dead_commit_is_replayed_only_with_its_money() {
+    let (mut deal, delivery) = Deal::new(false);
+    let (_, terms) = deal.payment("60.00", delivery);
+    let (message, taken) = deal.say(true, P::Commit, None, Some(terms));
+    assert!(matches!(taken, Ok(Taken::Queued)), "{taken:?}");
+    let number = deal.net.frames(0, 1).last().unwrap().0;
+    let refusal = Refusal::new(asp_cell::protocol::refusal::Code::ConsentRevoked, "no consent any more");
+    let peer = deal.net.cells[1].id.clone();
+    deal.net.commit(0, Command::Dead(peer, number, refusal));
+    assert_eq!(deal.available().0, 50_000, "unlocked with the dead letter");
+    let transfer = |inward: bool| {
+        let (org, amount, currency) = ("org0.example".parse().unwrap(), "499.00".to_owned(), "USD".to_owned());
+        if inward {
+            Operation::LedgerDeposit { org, amount, currency, reference: None }
+        } else {
+            Operation::LedgerWithdraw { org, amount, currency, reference: None }
+        }
+    };
+    deal.net.operate(0, transfer(false)).unwrap();
+    let replay = || Operation::DlqReplay { number: None };
+    assert_eq!(deal.net.operate(0, replay()).unwrap_err().code.name(), "escrow_unfunded");
+    deal.net.operate(0, transfer(true)).unwrap();
+    assert_eq!(deal.net.operate(0, replay()).unwrap()["replayed"], 1, "it is still there");
+    deal.net.rest();
+    assert_eq!(deal.available().0, 44_000);
+    let session = deal.net.kept(0, deal.session).unwrap().session;
+    assert_eq!(session.commitments.last().map(|made| made.message), Some(message));
+}
+
 // Power is cut in either cell before and after each frame of the way from COMMIT to credit.
 #[test]
 fn a_power_cut_at_any_step_pays_once() {

@@ -37,10 +37,9 @@ impl Session {
         };
         let matches = offer.is_some_and(|offer| {
             let payments = self.payments_on(offer.message);
-            let changes =
-                pledge.replaces.and_then(|id| self.commitment(id)).is_some_and(|old| old.offer == Some(offer.message));
             let candidate = Candidate { offer, payments: &payments };
-            !changes && matching::carries_out(&candidate, pledge, act.sender, |id| self.principal(id))
+            // No offer says what is to be taken back for it: that takes its beneficiary's own word.
+            pledge.replaces.is_none() && matching::carries_out(&candidate, pledge, act.sender, |id| self.principal(id))
         });
         Ok(Aim::Made {
             offer: offer.filter(|_| matches || act.reference.is_some()).map(|offer| offer.message),

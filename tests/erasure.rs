@@ -42,12 +42,24 @@ async fn erased(net: &Federation, scope: ErasureScope, kind: &str) -> Result<Val
     let before: Vec<Vec<Vec<u8>>> = CELLS.iter().map(|cell| slots(net.cell(cell).unwrap())).collect();
     let erase =
         Operation::Erase { org: "acme.example".parse().unwrap(), scope, ground: "GDPR Art. 17(1)(b)".to_owned() };
-    let shown = net.cell(CELLS[0])?.operate(erase).await?;
+    let mut shown = net.cell(CELLS[0])?.operate(erase).await?;
+    let trusted = shown["status"] != "pending";
+    if !trusted {
+        // The test's directory lies where overwriting proves nothing: certified when the epochs end.
+        println!("the medium is not trusted: the certificate is awaited until the epochs end");
+        let request = shown["requestId"].as_str().unwrap().parse().unwrap();
+        for cell in [CELLS[1], CELLS[0]] {
+            net.cell(cell)?.operate(Operation::KeysRotateEpoch).await?;
+        }
+        while shown["payload"]["recipients"][0]["status"] != "certified" {
+            shown = net.cell(CELLS[0])?.operate(Operation::EraseStatus { request: Some(request) }).await?;
+        }
+    }
     let payload = shown["payload"].clone();
     assert_eq!(payload["type"], "asp/1.0 erasure");
     assert_eq!(payload["scope"]["kind"], kind);
     assert_eq!(payload["cell"], CELLS[0]);
-    assert_eq!(payload["level"], "logical");
+    assert_eq!(payload["level"], if trusted { "logical" } else { "sealed" });
     assert!(payload["counts"]["parts"].as_u64().unwrap() >= 1, "{payload}");
     let head = &payload["heads"][0];
     assert_eq!(head["before"], head["after"]);
@@ -61,7 +73,7 @@ async fn erased(net: &Federation, scope: ErasureScope, kind: &str) -> Result<Val
     for (cell, before) in CELLS.iter().zip(before) {
         let cell = net.cell(cell)?;
         let after = slots(cell);
-        if cell.id().as_str() == CELLS[0] {
+        if trusted && cell.id().as_str() == CELLS[0] {
             let hashes: BTreeSet<String> = after.iter().map(|slot| Digest::of(&[slot]).to_string()).collect();
             assert!(named.is_subset(&hashes), "the slots named by the certificate are those in the vault");
         }

@@ -153,7 +153,12 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     assert_eq!(verify(&forged, &ca), (Value::from("corrupt"), Some(1)));
 
     let erased = eu.done(&["erase", "--org", ACME, "--subject", CONTACT, "--ground", "GDPR Art. 17(1)(b)"]);
-    assert_eq!(erased["payload"]["scope"]["kind"], "subject");
+    let request = erased["requestId"].as_str().unwrap();
+    let ended = eu.done(&["keys", "rotate-epoch"]);
+    assert_eq!((&ended["ended"], &ended["epoch"], &ended["sealed"]), (&1.into(), &2.into(), &1.into()), "{ended}");
+    let sealed = eu.done(&["erase", "status", request]);
+    assert_eq!(sealed["payload"]["scope"]["kind"], "subject");
+    assert_eq!(sealed["payload"]["level"], "sealed");
     eu.done(&["session", "export", &id, "--out", files[0].to_str().unwrap()]);
     assert_eq!(verify(&files[0], &ca), (Value::from("verified"), Some(0)));
     assert!(!text_holds(&fs::read_to_string(&files[0]).unwrap(), CANARY.as_bytes()));

@@ -346,3 +346,103 @@ fn many_threads_read_while_one_destroys() {
         }
     });
 }
+
+#[test]
+fn a_crash_at_each_step_of_an_epochs_end_is_completed_at_the_next_start() {
+    let mut luck = Seeded::new(8);
+    let (mut slot_steps, mut key_steps) = (0, 0);
+    // Each write and sync of the slots, then each of the keys, fails once; then the power goes.
+    for (slots, keys) in (0..200).map(|n| (n, u64::MAX)).chain((0..9).map(|n| (u64::MAX, n))) {
+        let disks = Disks::new();
+        let vault = disks.create();
+        let secrets: Vec<Secret> = (0..9).map(|name| vault.put(tag(name)).unwrap()).collect();
+        vault.sync().unwrap();
+        vault.destroy(tag(4)).unwrap().unwrap();
+        let old_key = disks.epochs().keys().unwrap().remove(0);
+        disks.fail_after(slots, keys);
+        let ended = vault.rotate(&disks.epochs());
+        if ended.is_ok() {
+            continue;
+        }
+        slot_steps += u32::from(keys == u64::MAX);
+        key_steps += u32::from(slots == u64::MAX);
+        let after = disks.power_cut(&mut luck);
+        let vault = after.open(slots.min(keys)).unwrap_or_else(|error| panic!("{slots}, {keys}: {error}"));
+        for (name, secret) in (0..).zip(&secrets) {
+            let expected = (name != 4).then(|| secret.clone());
+            assert_eq!(vault.secret(tag(name)).unwrap(), expected, "{slots}, {keys}: secret {name}");
+        }
+        let left = after.epochs().keys().unwrap();
+        assert_eq!((left.len(), vault.oldest_epoch()), (1, vault.epoch()), "{slots}, {keys}");
+        let begun = vault.epoch() == 2;
+        assert!(!begun || !contains(&after.keys.image(), old_key.key.expose()), "{slots}, {keys}: the old key");
+    }
+    assert!(
+        (21..200).contains(&slot_steps) && key_steps == 4,
+        "{slot_steps} writes and syncs of slots, {key_steps} of keys"
+    );
+}
+
+#[test]
+fn keys_that_cannot_be_kept_or_destroyed_stop_nothing_and_are_tried_again() {
+    for keys in 0..4 {
+        let disks = Disks::new();
+        let vault = disks.create();
+        let secret = vault.put(tag(1)).unwrap();
+        vault.sync().unwrap();
+        disks.keys.fail_after(keys, ErrorKind::Other);
+        assert!(vault.rotate(&disks.epochs()).is_err(), "{keys}");
+        disks.keys.heal();
+        vault.put(tag(2)).unwrap();
+        vault.sync().unwrap();
+        assert_eq!(vault.rotate(&disks.epochs()).unwrap(), 1, "{keys}");
+        assert_eq!((vault.oldest_epoch(), vault.epoch()), (2, 2), "{keys}");
+        assert_eq!(disks.open(keys).unwrap().secret(tag(1)).unwrap(), Some(secret), "{keys}");
+    }
+}
+
+#[test]
+fn what_is_synced_while_an_epoch_ends_is_durable() {
+    let mut luck = Seeded::new(9);
+    let mut midway = 0;
+    for seed in 0..20 {
+        let disks = Disks::new();
+        let vault = disks.create();
+        for name in 0..600 {
+            vault.put(tag(name)).unwrap();
+        }
+        vault.sync().unwrap();
+        let promised = std::sync::Mutex::new(Vec::new());
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let after = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                vault.rotate(&disks.epochs()).unwrap();
+                ended.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            scope.spawn(|| {
+                for name in 5000.. {
+                    let secret = vault.put(tag(name)).unwrap();
+                    vault.sync().unwrap();
+                    promised.lock().unwrap().push((name, secret));
+                    if ended.load(std::sync::atomic::Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+            for _ in 0..luck.below(20_000) {
+                std::hint::spin_loop();
+            }
+            let known = promised.lock().unwrap().clone();
+            let slots = disks.slots.power_cut(&mut luck);
+            (known, Disks { slots, keys: disks.keys.power_cut(&mut luck) })
+        });
+        let (known, after) = after;
+        if after.epochs().keys().unwrap().len() < 2 {
+            continue;
+        }
+        midway += 1;
+        let vault = after.open(seed).unwrap();
+        assert!(known.iter().all(|(name, secret)| vault.secret(tag(*name)).unwrap().as_ref() == Some(secret)));
+    }
+    assert!(midway > 0, "no power cut fell into the end of an epoch");
+}

@@ -1,12 +1,13 @@
 //! `erase`: forgetting, and the certificates of it.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{Cell, answer};
+use super::running::{Cell, answer, document};
 use crate::api::operator::contract::erase_request as scope;
-use crate::api::operator::contract::{EraseRequest, EraseStatusRequest};
+use crate::api::operator::contract::{EraseAwaitRequest, EraseRequest, EraseStatusRequest};
 
 /// An erasure, or a look at erasures.
 #[derive(Debug, Args)]
@@ -28,6 +29,18 @@ pub struct Erase {
     /// The legal ground, as it will stand in the certificate.
     #[arg(long, value_name = "TEXT", required = true)]
     ground: Option<String>,
+    /// What is waited for: the slot overwritten and read back, or the epoch's end, which also kills every copy of it.
+    #[arg(long, value_enum, default_value = "logical", value_name = "LEVEL")]
+    wait: Level,
+}
+
+/// How far an erasure has come, as certificates say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// At once.
+    Logical,
+    /// At the end of the vault's epoch: once a day, or by `keys rotate-epoch`.
+    Sealed,
 }
 
 /// What is forgotten.
@@ -62,7 +75,18 @@ impl Erase {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self.look {
             Some(Look::Status { id }) => answer(cell.erase_status(EraseStatusRequest { request: id }).await),
-            None => answer(cell.erase(self.request()).await),
+            None => self.forget(cell).await,
+        }
+    }
+
+    async fn forget(self, cell: &mut Cell) -> Result<Answer, Failure> {
+        let wait = self.wait;
+        let shown = document(cell.erase(self.request()).await)?;
+        let held = shown.get("status").and_then(Value::as_str).is_some_and(|status| status != "pending");
+        let request = shown.get("requestId").and_then(Value::as_str).map(str::to_owned);
+        match request.filter(|_| wait == Level::Sealed && !held) {
+            Some(request) => answer(cell.erase_await(EraseAwaitRequest { request }).await),
+            None => Ok(Answer::new(shown)),
         }
     }
 

@@ -12,6 +12,7 @@ mod dlq;
 mod erase;
 mod failure;
 mod init;
+mod keys;
 mod ledger;
 mod org;
 mod outline;
@@ -70,6 +71,9 @@ enum Verb {
     Session(session::Session),
     /// Forget, and print the certificate.
     Erase(erase::Erase),
+    /// Keys of the cell's data.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// What agents dispute.
     #[command(subcommand)]
     Dispute(dispute::Dispute),
@@ -113,6 +117,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Consent(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Keys(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),

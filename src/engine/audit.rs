@@ -187,15 +187,23 @@ pub(super) fn verify(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, 
 
 /// `audit prove`: one entry with its path to the signed root.
 pub(super) fn prove(shared: &Shared, rows: &impl Rows, index: u64) -> Result<Result<Value, Refusal>, Fault> {
-    let (note, size) = checkpoint(shared, rows, Log::Audit)?;
-    let (Some(entry), Some(path)) = (rows.get(&AUDIT, &index)?, tree(rows, Log::Audit, size).inclusion(index)?) else {
+    let Some((entry, inclusion)) = included(shared, rows, index)? else {
+        let size = size(rows, Log::Audit)?;
         let detail = format!("no entry {index}; the audit log has {size}, from 0");
         return Ok(Err(Refusal::new(Code::NotFound, detail).at("/index")));
     };
-    Ok(Ok(
-        json!({"type": audit::PROOF, "entry": entry.shown(index), "inclusion": {"leafIndex": index, "treeSize": size, "path": path,
-        "checkpoint": note.to_text()}, "cell": shared.settings.cell, "cells": [own(shared)]}),
-    ))
+    Ok(Ok(json!({"type": audit::PROOF, "entry": entry, "inclusion": inclusion, "cell": shared.settings.cell,
+        "cells": [own(shared)]})))
+}
+
+/// An entry of the audit log (S15) and its path to the signed root as it stands (`inclusion` of S12).
+pub(super) fn included(shared: &Shared, rows: &impl Rows, index: u64) -> Result<Option<(Value, Value)>, Fault> {
+    let (note, size) = checkpoint(shared, rows, Log::Audit)?;
+    let (Some(entry), Some(path)) = (rows.get(&AUDIT, &index)?, tree(rows, Log::Audit, size).inclusion(index)?) else {
+        return Ok(None);
+    };
+    let inclusion = json!({"leafIndex": index, "treeSize": size, "path": path, "checkpoint": note.to_text()});
+    Ok(Some((entry.shown(index), inclusion)))
 }
 
 /// `audit export`: all entries and the signed checkpoint over them.

@@ -35,6 +35,8 @@ pub enum Command {
     LinkUp(CellId, PeerSaid),
     /// The second step of an erasure whose intent is durable.
     EraseNow(uuid::Uuid),
+    /// An epoch of the vault has ended, or may have: what it sealed is certified, some at a time.
+    EpochEnded,
     /// Time has passed.
     Tick,
 }

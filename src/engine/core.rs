@@ -128,6 +128,7 @@ impl Engine {
                 Outcome::Done
             }
             Command::EraseNow(request) => Outcome::Operated(refusable(self.erase_now(batch, request))?),
+            Command::EpochEnded => Outcome::Operated(refusable(self.epoch_ended(batch))?),
             Command::Tick => {
                 self.tick(batch)?;
                 Outcome::Done

@@ -13,12 +13,12 @@ use uuid::Uuid;
 use super::core::{Batch, Engine};
 use super::forgetting::{Target, Waiting, scrub_waiting};
 use super::operation::ErasureScope;
-use super::scopes;
 use super::stop::{Step, Stop};
 use super::tables::{
     self, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
 };
 use super::view::View;
+use super::{scopes, sealing};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
 use crate::protocol::ids::{CellId, OrgName, SessionId};
@@ -293,11 +293,7 @@ impl Engine {
             "recipients": recipients_shown(&erasure.recipients),
             "heads": heads,
         });
-        let jws = self.shared.sign(Kind::Erasure, &payload);
-        self.audit(batch, "erasure", erasure.organisation.as_str(), &erasure.tag.to_string(), jws.as_bytes())?;
-        erasure.certificate = Some(jws);
-        batch.put(&ERASURES, request.as_bytes(), erasure)?;
-        Ok(())
+        self.conclude(batch, request, erasure, payload)
     }
 
     /// A peer's order: for what its own organisation's agents sent.
@@ -310,6 +306,10 @@ impl Engine {
             return Err(Refusal::new(Code::Unauthorized, detail).into());
         }
         if let Some(known) = batch.txn.get(&ERASURES, request.as_bytes())? {
+            if known.certificate.is_none() && known.ordered.as_ref() == Some(peer) {
+                // Done, and certified when the epoch ends.
+                return Ok(());
+            }
             if known.ordered.as_ref() != Some(peer) {
                 let detail = "this request is another cell's; each order has an id of its own";
                 return Err(Refusal::new(Code::Duplicate, detail).into());
@@ -338,7 +338,7 @@ impl Engine {
         let tags: Vec<Tag> = tags.into_iter().collect();
         let done = self.destroy(batch, &tags, &places)?;
         self.certify(batch, request, &mut erasure, &done)?;
-        let certificate = erasure.certificate.clone().unwrap_or_default();
+        let Some(certificate) = erasure.certificate else { return Ok(()) };
         self.queue(batch, peer, What::Erased { request, certificate }).map_err(Into::into)
     }
 
@@ -426,14 +426,10 @@ impl Engine {
             return Ok(());
         }
         erasure.recipients.insert(peer.clone(), Some(certificate));
-        let Some(own) = &erasure.certificate else { return Ok(()) };
-        let mut payload = self.shared.verify(&self.shared.settings.cell, Kind::Erasure, own)?;
-        if let Value::Object(payload) = &mut payload {
-            payload.insert("recipients".into(), recipients_shown(&erasure.recipients));
+        match erasure.certificate.as_deref().and_then(sealing::payload) {
+            Some(payload) => self.certify_again(batch, request, &mut erasure, payload)?,
+            None => batch.put(&ERASURES, request.as_bytes(), &erasure)?,
         }
-        erasure.certificate = Some(self.shared.sign(Kind::Erasure, &payload));
-        self.audit(batch, "erasure", peer.as_str(), &erasure.tag.to_string(), b"certificate")?;
-        batch.put(&ERASURES, request.as_bytes(), &erasure)?;
         batch.effects.erasures.insert(request);
         Ok(())
     }
@@ -448,9 +444,7 @@ pub(super) fn shown(request: Uuid, erasure: &Erasure) -> Value {
     let Some(jws) = &erasure.certificate else {
         return json!({"requestId": request, "status": "pending", "heldBy": []});
     };
-    let payload = jws.split('.').nth(1).and_then(crate::crypto::digest::from_base64url);
-    let payload: Value = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    json!({"requestId": request, "certificate": jws, "payload": payload})
+    json!({"requestId": request, "certificate": jws, "payload": sealing::payload(jws)})
 }
 
 /// Whether every peer has answered.
@@ -458,7 +452,7 @@ pub(super) fn answered(erasure: &Erasure) -> bool {
     erasure.recipients.values().all(Option::is_some)
 }
 
-fn recipients_shown(recipients: &BTreeMap<CellId, Option<String>>) -> Value {
+pub(super) fn recipients_shown(recipients: &BTreeMap<CellId, Option<String>>) -> Value {
     let shown = recipients.iter().map(|(cell, certificate)| match certificate {
         Some(certificate) => json!({"cell": cell, "status": "certified", "certificate": certificate}),
         None => json!({"cell": cell, "status": "overdue"}),

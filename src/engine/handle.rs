@@ -24,41 +24,38 @@ use super::request::{
     Submission,
 };
 use super::shared::Common;
-use super::tables::{ERASURES, Tag};
+use super::tables::Tag;
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{erasing, netting, operate, outbox, outgoing, search, transcript, trust};
+use super::{netting, operate, outbox, outgoing, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, Read, View as Rows};
 
-/// How long `erase` waits for the peers' certificates before it shows what there is.
-const PEERS_CERTIFY: Duration = Duration::from_secs(3);
-
 type Waiting = HashMap<(SessionId, MessageId), Vec<oneshot::Sender<Result<u64, Refusal>>>>;
 
 /// What tasks wait for.
 #[derive(Default)]
-struct Wakes {
+pub(super) struct Wakes {
     sessions: Mutex<HashMap<SessionId, watch::Sender<u64>>>,
     agents: Mutex<HashMap<Tag, watch::Sender<u64>>>,
     peers: Mutex<HashMap<CellId, Arc<Notify>>>,
     settled: Mutex<Waiting>,
-    erasures: Notify,
+    pub(super) erasures: Notify,
     links: OnceLock<Arc<dyn Links>>,
-    failed: AtomicBool,
-    fault: Notify,
+    pub(super) failed: AtomicBool,
+    pub(super) fault: Notify,
 }
 
 /// A running engine.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Common,
+    pub(super) shared: Common,
     clock: Arc<dyn Clock>,
     jobs: mpsc::Sender<Job>,
-    wakes: Arc<Wakes>,
+    pub(super) wakes: Arc<Wakes>,
 }
 
 /// Tells the waiting tasks of each commit.
@@ -183,7 +180,7 @@ impl Handle {
         Err(Refusal::new(Code::ProofReplayed, "this proof's jti was used before; make a new proof"))
     }
 
-    fn rows(&self) -> Reading<Read> {
+    pub(super) fn rows(&self) -> Reading<Read> {
         self.shared.reader.snapshot().map_err(|fault| unavailable(&fault))
     }
 
@@ -429,6 +426,9 @@ impl Handle {
         if let Some(read) = operate::inspect(&self.shared, &operation, self.now()) {
             return read;
         }
+        if let Some(done) = self.epochs(&operation).await {
+            return done;
+        }
         let erases = matches!(operation, Operation::Erase { .. });
         let asked = (operation == Operation::LedgerReconcile).then(|| self.now());
         let value = self.operated(Command::Operate(Box::new(operation))).await?;
@@ -445,25 +445,10 @@ impl Handle {
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
-    async fn operated(&self, command: Command) -> Result<Value, Refusal> {
+    pub(super) async fn operated(&self, command: Command) -> Result<Value, Refusal> {
         match self.ask(command).await? {
             Outcome::Operated(done) => done,
             other => Err(unexpected(&other)),
-        }
-    }
-
-    /// The certificate, with the peers' own as far as they come in time.
-    async fn certified(&self, request: Uuid) -> Result<Value, Refusal> {
-        let end = tokio::time::Instant::now() + PEERS_CERTIFY;
-        loop {
-            let changed = self.wakes.erasures.notified();
-            let rows = self.rows()?;
-            let erasure = rows.get(&ERASURES, request.as_bytes()).map_err(|fault| unavailable(&fault))?;
-            let erasure = erasure.ok_or_else(|| Refusal::new(Code::NotFound, "no such request"))?;
-            if erasing::answered(&erasure) || tokio::time::Instant::now() >= end {
-                return Ok(erasing::shown(request, &erasure));
-            }
-            drop(tokio::time::timeout_at(end, changed).await);
         }
     }
 

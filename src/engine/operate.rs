@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::stop::Step;
 use super::tables::{ERASURES, OUTBOX, PEERS, SESSIONS};
 use super::view::{View, unavailable};
-use super::{audit, booking, erasing, outbox};
+use super::{audit, booking, erasing, outbox, sealing};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
@@ -77,6 +77,8 @@ impl Engine {
             | Operation::SessionExport { .. }
             | Operation::SessionSeal { .. }
             | Operation::EraseStatus { .. }
+            | Operation::EraseAwait { .. }
+            | Operation::KeysRotateEpoch
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
             | Operation::TrustShow { .. }
@@ -181,6 +183,8 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::ConsentRevoke { .. }
             | Operation::SessionResolve { .. }
             | Operation::Erase { .. }
+            | Operation::EraseAwait { .. }
+            | Operation::KeysRotateEpoch
             | Operation::TrustAssign { .. }
             | Operation::OrgVerify { .. }
             | Operation::DlqReplay { .. }
@@ -240,7 +244,7 @@ fn erase_status(rows: &impl Rows, request: Option<uuid::Uuid>) -> Result<Result<
             erasure.recipients.iter().filter(|(_, c)| c.is_none()).map(|(cell, _)| cell).collect();
         json!({"requestId": uuid::Uuid::from_bytes(id), "organisation": erasure.organisation, "kind": erasure.kind,
             "requestedAt": erasure.requested_at, "orderedBy": erasure.ordered, "overdue": overdue,
-            "status": if erasure.certificate.is_some() { "logical" } else { "pending" }})
+            "status": sealing::level(&erasure)})
     });
     Ok(Ok(json!({"requests": shown.collect::<Vec<_>>()})))
 }

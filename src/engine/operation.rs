@@ -193,6 +193,11 @@ pub enum Operation {
     EraseStatus {
         request: Option<uuid::Uuid>,
     },
+    /// Waits until the request's certificate is sealed.
+    EraseAwait {
+        request: uuid::Uuid,
+    },
+    KeysRotateEpoch,
     DlqList {
         peer: Option<CellId>,
     },

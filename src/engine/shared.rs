@@ -22,7 +22,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::Reader;
-use crate::vault::{Tag, TagKey, Vault};
+use crate::vault::{EpochKeys, Tag, TagKey, Vault};
 
 /// The highest score enforced for a peer's agents unless the configuration says otherwise.
 const TRUST_CAP: f64 = 74.9;
@@ -102,6 +102,8 @@ pub struct Shared {
     pub stream: [u8; 16],
     /// The scope secrets.
     pub vault: Vault,
+    /// The keys of the vault's epochs.
+    pub epochs: Box<dyn EpochKeys>,
     /// Keyed tags.
     pub tags: TagKey,
     /// The cell's signing key.

@@ -22,7 +22,7 @@ use crate::crypto::entropy::Entropy;
 use crate::protocol::ids::{AgentId, CellId, OrgName, SessionId};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Format, Order, Read, Store, View as Rows};
-use crate::vault::{TagKey, Vault};
+use crate::vault::{EpochKeys, TagKey, Vault};
 
 /// The format of the database: the tables of `engine::tables`.
 pub const FORMAT: Format = Format { version: 3, migrations: &[] };
@@ -35,6 +35,8 @@ pub struct Parts {
     pub store: Store,
     /// The vault.
     pub vault: Vault,
+    /// The keys of its epochs.
+    pub epochs: Box<dyn EpochKeys>,
     /// The tag key.
     pub tags: TagKey,
     /// Kind of medium the vault lies on, and whether overwriting it is trusted.
@@ -48,7 +50,7 @@ pub struct Parts {
 impl Engine {
     /// An engine over an opened store, with what a crash cut off finished.
     pub fn open(parts: Parts, now: Timestamp) -> Result<(Self, Store), Fault> {
-        let Parts { settings, mut store, vault, tags, media, signer, mut entropy } = parts;
+        let Parts { settings, mut store, vault, epochs, tags, media, signer, mut entropy } = parts;
         let stream = stream_id(&mut store, &mut *entropy)?;
         let rows = store.read()?;
         let facts = Arc::new(facts(&rows)?);
@@ -56,6 +58,7 @@ impl Engine {
             settings,
             reader: store.reader(),
             vault,
+            epochs,
             tags,
             media,
             stream,
@@ -81,6 +84,10 @@ impl Engine {
         let unfinished = engine.unfinished_erasures(&rows)?;
         let commands = unfinished.into_iter().map(Command::EraseNow).collect();
         engine.commit(&mut store, now, commands)?;
+        // An epoch that ended as the process did: what it sealed is certified before anything else happens.
+        while engine.shared.unsealed()? {
+            engine.commit(&mut store, now, vec![Command::EpochEnded])?;
+        }
         Ok((engine, store))
     }
 

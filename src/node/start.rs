@@ -33,6 +33,7 @@ use crate::protocol::certificate::Authorities;
 use crate::protocol::json::Json;
 use crate::protocol::money::{Currency, Money};
 use crate::protocol::rate::Rates;
+use crate::protocol::time::Span;
 use crate::store::directory::Lock;
 use crate::store::{Fault, Unusable};
 use crate::vault::entropy::OsEntropy;
@@ -122,6 +123,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         settings: engine_settings(&settings, at),
         store: opened.store,
         vault: opened.vault,
+        epochs: Box::new(opened.epochs),
         tags: opened.tags,
         media: (opened.media.kind, opened.media.trusted),
         signer,
@@ -144,6 +146,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
             &stop,
         ),
         tokio::spawn(upkeep(metrics, peering.clone(), stop.clone())),
+        tokio::spawn(epochs(handle.clone(), settings.vault.epoch, stop.clone())),
     ];
     let path = layout.run().display().to_string();
     let published = listeners::publish(&layout, &addresses).map_err(|error| StartError::Publish { path, error })?;
@@ -328,6 +331,14 @@ async fn upkeep(metrics: PrometheusHandle, peering: Option<Arc<Peering<Crossing>
                 metrics::gauge!("asp_peer_links", "state" => state).set(links);
             }
         }
+    }
+}
+
+/// Replaces the vault's epoch key in time, until the cell stops.
+async fn epochs(handle: Handle, longest: Span, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = handle.keep_epochs(longest) => {}
     }
 }
 

@@ -74,7 +74,7 @@ pub struct EpochKey {
 pub trait EpochKeys: Debug + Send + Sync {
     /// The keys that are not destroyed, oldest first: one, or two while an epoch is being ended.
     fn keys(&self) -> io::Result<Vec<EpochKey>>;
-    /// Keeps one more key, durably; there is room for two.
+    /// Keeps one more key, durably; there is room for two. One of the same epoch that was never used is replaced.
     fn add(&self, key: &EpochKey) -> io::Result<()>;
     /// Destroys the key of an epoch: afterwards nobody has it. Destroying it twice is no error.
     fn destroy(&self, epoch: u64) -> io::Result<()>;
@@ -129,7 +129,8 @@ impl<M: Medium> KeyFile<M> {
 
     fn place(&self, offset: u64) -> io::Result<Option<EpochKey>> {
         let mut bytes = Zeroizing::new([0; PLACE]);
-        match self.medium.read_at(offset, bytes.as_mut_slice()) {
+        // What the device holds: after a failed sync memory may show zeros where a key still lies.
+        match self.medium.read_back(offset, bytes.as_mut_slice()) {
             Ok(()) => Ok(decode(bytes.as_slice())),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
@@ -148,13 +149,18 @@ impl<M: Medium> EpochKeys for KeyFile<M> {
     }
 
     fn add(&self, key: &EpochKey) -> io::Result<()> {
+        let mut room = None;
         for offset in PLACES {
-            if self.place(offset)?.is_none() {
-                self.medium.write_at(offset, &encode(key))?;
-                return self.medium.sync();
+            match self.place(offset)? {
+                // What an addition that failed left behind was never used.
+                Some(kept) if kept.epoch == key.epoch => room = Some(offset),
+                None => room = room.or(Some(offset)),
+                Some(_) => {}
             }
         }
-        Err(io::Error::other("both places of the epoch key file hold a key"))
+        let room = room.ok_or_else(|| io::Error::other("both places of the epoch key file hold a key"))?;
+        self.medium.write_at(room, &encode(key))?;
+        self.medium.sync()
     }
 
     fn destroy(&self, epoch: u64) -> io::Result<()> {

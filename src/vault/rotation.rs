@@ -5,6 +5,8 @@
 //! each step may be cut short by a crash and is completed at the next start.
 //! Source: docs/spec/federation.md section 4 (`[vault] epoch`).
 
+use std::sync::PoisonError;
+
 use super::keys::{EpochKey, EpochKeys};
 use super::scope::Tag;
 use super::slot::{SLOT, State};
@@ -15,11 +17,21 @@ use crate::disk::Fault;
 
 /// Secrets moved under one hold of the lock: two syncs, a few milliseconds.
 const STEP: usize = 256;
+/// How faults call the place of the epoch keys.
+const PLACE: &str = "the epoch keys";
 
 impl Vault {
     /// Ends the epoch and answers its number; what was destroyed in it is now gone from every copy.
+    ///
+    /// Takes as long as moving all secrets takes and blocks its thread; others read and write meanwhile, each waiting
+    /// for one step at most. When the keys' own place fails, the vault goes on under the keys it has, and calling
+    /// again continues where this ended.
     pub fn rotate(&self, keys: &dyn EpochKeys) -> Result<u64, Fault> {
-        let ended = self.begin_rotation(keys)?;
+        let _ending = self.0.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = match self.old_epochs()?.last() {
+            Some(cut_short) => *cut_short,
+            None => self.begin_rotation(keys)?,
+        };
         self.complete_rotation(keys)?;
         Ok(ended)
     }
@@ -29,7 +41,7 @@ impl Vault {
         let mut table = self.writing()?;
         let ended = table.keys.last().map_or(0, |key| key.epoch);
         let next = EpochKey { epoch: ended + 1, key: Secret::draw(self.entropy().as_mut()) };
-        self.io(keys.add(&next))?;
+        keys.add(&next).map_err(|error| Fault::io(PLACE, &error))?;
         table.keys.push(next);
         Ok(ended)
     }
@@ -50,7 +62,7 @@ impl Vault {
         self.scrub(&mut table)?;
         self.sync_all()?;
         for epoch in old {
-            self.io(keys.destroy(epoch))?;
+            keys.destroy(epoch).map_err(|error| Fault::io(PLACE, &error))?;
             table.keys.retain(|key| key.epoch != epoch);
         }
         Ok(())

@@ -38,9 +38,9 @@ pub struct Destroyed {
 
 /// The vault; clones are the same vault.
 #[derive(Clone)]
-pub struct Vault(Arc<Inner>);
+pub struct Vault(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     path: PathBuf,
     identity: Digest,
     medium: Box<dyn Medium>,
@@ -48,7 +48,11 @@ struct Inner {
     entropy: Mutex<Box<dyn Entropy>>,
     cache: Mutex<Cache>,
     unsynced: AtomicBool,
+    /// Held during a sync: who finds nothing left to sync has waited until it is durable.
+    syncing: Mutex<()>,
     stopped: AtomicBool,
+    /// Held while an epoch is being ended.
+    pub(super) ending: Mutex<()>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -110,7 +114,9 @@ impl Vault {
             entropy: Mutex::new(entropy),
             cache: Mutex::default(),
             unsynced: AtomicBool::new(false),
+            syncing: Mutex::default(),
             stopped: AtomicBool::new(false),
+            ending: Mutex::default(),
         }))
     }
 
@@ -138,6 +144,7 @@ impl Vault {
 
     /// Makes all secrets created so far durable; without new ones it does nothing.
     pub fn sync(&self) -> Result<(), Fault> {
+        let _syncing = self.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.writable()?;
         if self.0.unsynced.swap(false, Ordering::AcqRel) {
             self.io(self.0.medium.sync())?;
@@ -149,6 +156,11 @@ impl Vault {
     ///
     /// Whoever knows that neither is the case has found damage: a slot whose tag was damaged cannot be told from none.
     pub fn secret(&self, tag: Tag) -> Result<Option<Secret>, Fault> {
+        // Destroying takes it out before anything else, and nothing puts it back while that goes on: readers of what
+        // is known wait for nobody, not for the end of an epoch either.
+        if let Some(secret) = self.cache().get(&tag) {
+            return Ok(Some(secret));
+        }
         let table = self.table();
         match table.live.get(&tag) {
             Some(slot) => self.read_secret(&table, tag, *slot).map(Some),
@@ -191,6 +203,21 @@ impl Vault {
     /// The tags of all live secrets.
     pub fn tags(&self) -> Vec<Tag> {
         self.table().live.keys().copied().filter(|tag| *tag != ANCHOR).collect()
+    }
+
+    /// The epoch whose key seals what is written now, counted from 1.
+    pub fn epoch(&self) -> u64 {
+        self.table().keys.last().map_or(0, |key| key.epoch)
+    }
+
+    /// The first epoch whose key is not destroyed: what was destroyed in an earlier one is gone from every copy.
+    pub fn oldest_epoch(&self) -> u64 {
+        self.table().keys.first().map_or(0, |key| key.epoch)
+    }
+
+    /// Whether an earlier fault left it unknown what is stored.
+    pub fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Acquire)
     }
 
     /// Slots that cannot be read: what they held is lost, and somebody should be told.
@@ -239,6 +266,8 @@ impl Vault {
 
     /// Makes all writes so far durable.
     pub(super) fn sync_all(&self) -> Result<(), Fault> {
+        let _syncing = self.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.writable()?;
         self.0.unsynced.store(false, Ordering::Release);
         self.io(self.0.medium.sync())
     }

@@ -102,6 +102,7 @@ fn parts(directory: &Path) -> (Parts, Lock) {
         },
         store: opened.store,
         vault: opened.vault,
+        epochs: Box::new(opened.epochs),
         tags: opened.tags,
         media: (opened.media.kind, opened.media.trusted),
         signer: Signer { key, jwks: json!({"keys": [jwk]}) },

@@ -121,6 +121,7 @@ impl Cell {
             settings,
             store,
             vault,
+            epochs: Box::new(KeyFile::open_on(self.keys.clone())),
             tags: TagKey::new(Secret::take(&mut self.tag_key.clone())),
             media: ("simulated".to_owned(), true),
             signer: Signer { key, jwks: json!({"keys": [jwk]}) },

@@ -66,6 +66,8 @@ verbs! {
     session_resolve SessionResolveRequest;
     erase EraseRequest;
     erase_status EraseStatusRequest;
+    erase_await EraseAwaitRequest;
+    keys_rotate_epoch KeysRotateEpochRequest;
     dlq_list DlqListRequest;
     dlq_replay DlqReplayRequest;
     dlq_purge DlqPurgeRequest;

@@ -2,7 +2,7 @@
 
 use super::{field, optional, spoken};
 use crate::api::operator::contract::erase_request as erase;
-use crate::api::operator::contract::{EraseRequest, EraseStatusRequest};
+use crate::api::operator::contract::{EraseAwaitRequest, EraseRequest, EraseStatusRequest, KeysRotateEpochRequest};
 use crate::engine::Operation;
 use crate::engine::operation::ErasureScope;
 use crate::protocol::refusal::Refusal;
@@ -37,9 +37,24 @@ impl TryFrom<EraseRequest> for Operation {
 impl TryFrom<EraseStatusRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: EraseStatusRequest) -> Result<Self, Refusal> {
-        let number = |text: String| {
-            uuid::Uuid::try_parse(&text).map_err(|_| Refusal::invalid("/request", "the UUID of an erasure request"))
-        };
-        Ok(Self::EraseStatus { request: request.request.map(number).transpose()? })
+        Ok(Self::EraseStatus { request: request.request.map(|text| number(&text)).transpose()? })
     }
+}
+
+impl TryFrom<EraseAwaitRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: EraseAwaitRequest) -> Result<Self, Refusal> {
+        Ok(Self::EraseAwait { request: number(&request.request)? })
+    }
+}
+
+impl TryFrom<KeysRotateEpochRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(KeysRotateEpochRequest {}: KeysRotateEpochRequest) -> Result<Self, Refusal> {
+        Ok(Self::KeysRotateEpoch)
+    }
+}
+
+fn number(text: &str) -> Result<uuid::Uuid, Refusal> {
+    uuid::Uuid::try_parse(text).map_err(|_| Refusal::invalid("/request", "the UUID of an erasure request"))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout_at};
 use uuid::Uuid;
 
 use super::command::Command;
@@ -78,9 +78,9 @@ impl Handle {
             let due = began.at + longest;
             // A wall clock that is set back keeps no key alive: the steady one ends the epoch as well.
             let left = (due - self.now()).0.clamp(0, longest.0);
-            let end = Instant::now() + Duration::from_millis(left.unsigned_abs());
-            while self.now() < due && Instant::now() < end {
-                tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
+            let end = tokio::time::Instant::now() + Duration::from_millis(left.unsigned_abs());
+            while self.now() < due && tokio::time::Instant::now() < end {
+                tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
             }
             if self.rotate_epoch().await.is_err() {
                 sleep(AGAIN).await;
@@ -90,11 +90,11 @@ impl Handle {
 
     /// The certificate, with the peers' own as far as they come in time.
     pub(super) async fn certified(&self, request: Uuid) -> Result<Value, Refusal> {
-        let end = Instant::now() + PEERS_CERTIFY;
+        let end = tokio::time::Instant::now() + PEERS_CERTIFY;
         loop {
             let changed = self.wakes.erasures.notified();
             let erasure = self.erasure(request)?;
-            if erasing::answered(&erasure) || Instant::now() >= end {
+            if erasing::answered(&erasure) || tokio::time::Instant::now() >= end {
                 return Ok(erasing::shown(request, &erasure));
             }
             drop(timeout_at(end, changed).await);

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use asp_cell::peering::Exchange as _;
-use asp_cell::wire::link::{LinkFrame, MAX_DATA};
+use asp_cell::wire::link::{LinkFrame, MAX_DATA, MAX_URGENT, Payload, VERSION};
 use peering::stranger::{Showing, client, endpoint, greeted};
 use peering::{Authority, Cell, EU, Files, Leaf, Memory, US, disk, peer, socket, within};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
@@ -106,8 +106,8 @@ async fn bytes_that_are_no_hello_end_the_connection() {
         (&[0, 1, 0, 1, 1], "a frame of 65537 bytes"),
         (&[0, 0, 0, 0], "an empty frame"),
         (&[0, 0, 0, 2, 9, 0], "frame version 9"),
-        (&[0, 0, 0, 3, 1, 2, 5], "the first frame of a link must be a hello"),
-        (&[0, 0, 0, 2, 1, 77], "not a frame of version 1"),
+        (&[0, 0, 0, 3, VERSION, 2, 5], "the first frame of a link must be a hello"),
+        (&[0, 0, 0, 2, VERSION, 77], "not a frame of version 2"),
     ] {
         let connection = greeted(&endpoint, client(Some(&showing)), attacked.address).await.unwrap();
         let mut stream = connection.open_uni().await.unwrap();
@@ -134,12 +134,16 @@ async fn frames_out_of_place_end_the_link() {
     for (bytes, reason) in [
         (vec![0x7f, 0xff, 0xff, 0xff], "a frame of 2147483647 bytes"),
         (vec![0, 0x10, 0, 1], "a frame of 1048577 bytes"),
-        (vec![0, 0, 0, 1, 1], "not a frame of version 1"),
+        (vec![0, 0, 0, 1, VERSION], "not a frame of version 2"),
         ([data(1), data(1)].concat(), "numbers must rise"),
         (data(0), "numbers must rise"),
         (bytes_of(&LinkFrame::Ack { upto: 1 }), "the last one sent is 0"),
         (bytes_of(&LinkFrame::Ack { upto: u64::MAX }), "the last one sent is 0"),
         (bytes_of(&LinkFrame::Hello { process: rand(), hello: Box::new(hello.clone()) }), "a second hello"),
+        (
+            bytes_of(&LinkFrame::Urgent { key: [1; 16], bytes: Payload(vec![1]) }).repeat(MAX_URGENT * 4),
+            "urgent frames",
+        ),
     ] {
         let mut link = attacked.link(&endpoint).await;
         link.send.write_all(&bytes).await.unwrap();

@@ -93,6 +93,27 @@ async fn frames_flow_both_ways_in_order() {
     assert_eq!((pair.eu.memory.links(), pair.us.memory.links()), (1, 1));
 }
 
+/// What is urgent passes what waits; a peer that does not take it loses the link, again and again, and gets nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_urgent_goes_first_or_the_link_ends() {
+    let pair = Pair::start(Weather::clear(), 8).await;
+    pair.connected().await;
+    pair.us.memory.deaf.store(true, Ordering::SeqCst);
+    pair.eu.memory.urgent.lock().unwrap().insert([7; 16], b"it is over".to_vec());
+    pair.eu.memory.queue(b"later".to_vec());
+    within(Duration::from_secs(6), "the link is closed", || pair.eu.memory.downs.load(Ordering::SeqCst) == 1).await;
+    within(Duration::from_secs(12), "and the next", || pair.eu.memory.downs.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(pair.us.memory.applied(), Vec::<Vec<u8>>::new(), "nothing else went");
+    pair.us.memory.deaf.store(false, Ordering::SeqCst);
+    pair.settled(&[b"later".to_vec()], &[]).await;
+    assert!(pair.us.memory.heeded.lock().unwrap().iter().all(|heeded| heeded == b"it is over"));
+    // Closed by its own side it ends before the call returns, and comes back.
+    let downs = pair.eu.memory.downs.load(Ordering::SeqCst);
+    pair.eu.peering.cut(&US.parse().unwrap());
+    within(Duration::from_secs(5), "it ends", || pair.eu.memory.downs.load(Ordering::SeqCst) > downs).await;
+    pair.connected().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_as_long_as_the_limit_cross_and_so_do_empty_ones() {
     let pair = Pair::start(Weather::clear(), 1).await;

@@ -25,6 +25,10 @@ pub enum Command {
     Operate(Box<Operation>),
     /// Frames from a peer, already checked, in their order.
     Inbound(CellId, [u8; 16], Vec<(u64, Checked)>),
+    /// What a peer put before its outbox, already checked.
+    Urgent(CellId, Checked),
+    /// A peer has taken what was put before its outbox under this key.
+    UrgentTaken(CellId, [u8; 16]),
     /// A peer has everything up to this number.
     Acked(CellId, u64),
     /// A dispatch that may not be sent any more.

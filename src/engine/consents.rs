@@ -1,9 +1,7 @@
-//! Consents between organisations: offered, countered, accepted, signed, revoked; the same document in both cells.
+//! Consents between organisations: offered, countered, accepted, signed; the same document in both cells.
 //!
 //! The rules are `protocol::consent::negotiation`'s; here they meet the store, the keys and the peers.
 //! Source: docs/spec/federation.md section 2, docs/spec/details.md sections 8 and S21.
-
-use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -11,21 +9,17 @@ use super::core::{Batch, Engine};
 use super::operation::ConsentTerms;
 use super::registry::{consent_public, held_key, zone};
 use super::stop::Step;
-use super::tables::{CONSENTS, PEERS, SESSIONS_OF, What};
+use super::tables::{CONSENTS, PEERS, What};
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::class::ClassSet;
 use crate::protocol::consent::document::{Clauses, Direction, Document, Party};
-use crate::protocol::consent::negotiation::{self, Home, Negotiation, Revocation, Revoked, Status};
+use crate::protocol::consent::negotiation::{self, Home, Negotiation, Status};
 use crate::protocol::consent::{self, Consent};
-use crate::protocol::ids::{CellId, ConsentId, OrgName, SessionId};
+use crate::protocol::ids::{CellId, ConsentId, OrgName};
 use crate::protocol::json::Json;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::State;
-use crate::protocol::statement::Statement as _;
-use crate::protocol::terms::SystemEvent;
 use crate::protocol::time::Timestamp;
-use crate::store::{Order, View as _};
 
 /// Offers of one peer that may wait for an answer at once.
 const MAX_OFFERS: usize = 256;
@@ -202,154 +196,11 @@ impl Engine {
         }
     }
 
-    /// `consent revoke`: ends it here before the command returns, and tells the other cell.
-    pub(super) fn consent_revoke(
-        &mut self,
-        batch: &mut Batch<'_>,
-        id: ConsentId,
-        org: &OrgName,
-        reason: Option<String>,
-    ) -> Step<Value> {
-        let known = self.negotiation(id)?;
-        let row = self.org(org)?;
-        let statement = Revocation {
-            consent_id: id,
-            version: known.latest().document.clauses().version,
-            organisation: org.clone(),
-            reason,
-            at: batch.now,
-        };
-        // An organisation that keeps its key to itself revokes through its cell: nobody is to wait for a key.
-        let jws = match held_key(&row)? {
-            Some(key) => statement.sign(&key),
-            None => statement.sign(&self.shared.signer.key),
-        };
-        let revoked = known.revoke(Revoked::of(&statement, jws.clone()))?;
-        let peer = known.latest().document.other_party(org).ok_or_else(|| not_a_party(org))?.cell.clone();
-        self.queue(batch, &peer, What::Revocation { consent: id, statement: jws })?;
-        self.end_consent(batch, org, &peer, &revoked)?;
-        Ok(revoked.to_json(batch.now))
-    }
-
-    /// The other side revoked.
-    pub(super) fn take_revocation(
-        &mut self,
-        batch: &mut Batch<'_>,
-        peer: &CellId,
-        id: ConsentId,
-        jws: &str,
-    ) -> Step<()> {
-        let known = self.negotiation(id)?;
-        let shared = self.shared.clone();
-        let facts = self.facts.clone();
-        let parties = known.latest().document.clauses().parties.clone();
-        let keys: Vec<_> = known.agreed().chain([known.latest()]).flat_map(|c| c.keys.clone()).collect();
-        let statement = Revocation::verify(jws, |statement, kid| {
-            let party = parties.iter().find(|party| party.organisation == statement.organisation)?;
-            if party.cell != *peer {
-                return None;
-            }
-            let own =
-                keys.iter().find(|(of, key)| *of == statement.organisation && key.thumbprint().to_string() == kid);
-            own.map(|(_, key)| *key).or_else(|| facts.peer_key(peer, kid))
-        });
-        let statement = statement.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the revocation: {why}")))?;
-        if known.revoked().is_some() {
-            return Ok(());
-        }
-        let own = parties.iter().find(|party| party.cell == shared.settings.cell);
-        let own = own.ok_or_else(|| not_a_party_cell(&shared.settings.cell))?.organisation.clone();
-        let revoked = known.revoke(Revoked::of(&statement, jws.to_owned()))?;
-        self.end_consent(batch, &own, peer, &revoked)
-    }
-
-    /// Nothing of it is sent from here on: what is queued is dead, what is hosted here is escalated, what is a
-    /// member's copy shows so.
-    fn end_consent(&mut self, batch: &mut Batch<'_>, own: &OrgName, peer: &CellId, revoked: &Negotiation) -> Step<()> {
-        let id = revoked.consent_id();
-        let other = revoked.latest().document.other_party(own).map(|party| party.organisation.clone());
-        let at = revoked.revoked().map_or(batch.now, |revoked| revoked.at);
-        self.audit(batch, "consent", own.as_str(), &id.to_string(), b"revoked")?;
-        batch.put(&CONSENTS, &id, revoked)?;
-        let revoked = revoked.clone();
-        let version = revoked.latest().document.clauses().version;
-        self.change_facts(batch, |facts| {
-            facts.consents.insert(id, revoked);
-        });
-        let Some(other) = other else { return Ok(()) };
-        let sessions = self.sessions_between(batch, own, &other)?;
-        let detail = format!("consent {id} was revoked at {at}");
-        let refusal = Refusal::new(Code::ConsentRevoked, detail)
-            .with("consentId", json!(id))
-            .with("version", json!(version))
-            .with("revokedAt", json!(at));
-        let uncovered = self.uncovered(batch, &sessions, peer)?;
-        self.bury_session_frames(batch, peer, &uncovered, &refusal)?;
-        for session in uncovered {
-            let mut live = self.take_out(batch, session)?;
-            let hosted = live.kept.session.host == self.shared.settings.cell;
-            let open = !live.kept.session.state.is_final();
-            let step = if !open {
-                Ok(())
-            } else if hosted && live.kept.session.state != State::Escalated {
-                self.place_system(batch, &mut live, &SystemEvent::ConsentRevoked { consent: id })
-            } else if hosted {
-                Ok(())
-            } else {
-                live.kept.session.suspended = true;
-                self.tell(batch, &live, true, "escalated", json!({"reason": "consentRevoked", "consentId": id}))
-            };
-            self.put_changed(batch, live);
-            step?;
-        }
-        Ok(())
-    }
-
-    /// Sessions with participants of both organisations.
-    fn sessions_between(&mut self, batch: &mut Batch<'_>, one: &OrgName, other: &OrgName) -> Step<BTreeSet<SessionId>> {
-        let mut between = BTreeSet::new();
-        // The one at home here may sit in all sessions of this cell; the other in fewer.
-        let (fewer, more) = if self.facts.orgs.contains_key(one) { (other, one) } else { (one, other) };
-        let under = batch.txn.under(&SESSIONS_OF, &(self.shared.org_tag(fewer),), Order::Forward, usize::MAX)?;
-        for ((_, session), ()) in under {
-            if batch.txn.get(&SESSIONS_OF, &(self.shared.org_tag(more), session))?.is_none() {
-                continue;
-            }
-            let live = self.take_out(batch, session)?;
-            let has = |org: &OrgName| {
-                live.kept.session.participants.iter().any(|p| p.home.organisation == *org && !p.dropped)
-            };
-            if has(one) && has(other) {
-                between.insert(session);
-            }
-            self.put_back(batch, live);
-        }
-        Ok(between)
-    }
-
-    /// Those of `sessions` for which no consent lets anything go to `peer` now.
-    fn uncovered(
-        &mut self,
-        batch: &mut Batch<'_>,
-        sessions: &BTreeSet<SessionId>,
-        peer: &CellId,
-    ) -> Step<BTreeSet<SessionId>> {
-        let mut uncovered = BTreeSet::new();
-        for session in sessions {
-            let live = self.take_out(batch, *session)?;
-            if self.own_passage(batch, &live, peer).is_err() {
-                uncovered.insert(*session);
-            }
-            self.put_back(batch, live);
-        }
-        Ok(uncovered)
-    }
-
     /// A consent has come into force: sessions that waited for one go on, and what was missed is queued again.
     fn catch_up(&mut self, batch: &mut Batch<'_>, id: ConsentId) -> Step<()> {
         let parties = self.negotiation(id)?.latest().document.clauses().parties.clone();
         let [one, other] = &parties;
-        for session in self.sessions_between(batch, &one.organisation, &other.organisation)? {
+        for session in self.between(batch, &one.organisation, &other.organisation)? {
             let mut live = self.take_out(batch, session)?;
             let peer = if one.cell == self.shared.settings.cell { &other.cell } else { &one.cell };
             let covered = self.own_passage(batch, &live, peer).is_ok();
@@ -424,7 +275,7 @@ impl Engine {
         Ok(negotiation::check_policy(document, org, &self.org(org)?.policy)?)
     }
 
-    fn negotiation(&self, id: ConsentId) -> Step<Negotiation> {
+    pub(super) fn negotiation(&self, id: ConsentId) -> Step<Negotiation> {
         let known = self.facts.consents.get(&id).cloned();
         known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no consent {id}; see `consent list`")).into())
     }
@@ -493,10 +344,10 @@ fn unknown_org(org: &OrgName) -> Refusal {
     Refusal::new(Code::NotFound, detail).at("/peerOrg")
 }
 
-fn not_a_party(org: &OrgName) -> Refusal {
+pub(super) fn not_a_party(org: &OrgName) -> Refusal {
     Refusal::new(Code::NotFound, format!("{org} is not a party of this consent"))
 }
 
-fn not_a_party_cell(cell: &CellId) -> Refusal {
+pub(super) fn not_a_party_cell(cell: &CellId) -> Refusal {
     Refusal::new(Code::Unauthorized, format!("no party of this consent is at home in {cell}"))
 }

@@ -111,6 +111,14 @@ impl Engine {
             Command::Endorse(endorsing) => Outcome::Operated(refusable(self.endorse(batch, *endorsing))?),
             Command::Operate(operation) => Outcome::Operated(refusable(self.operate(batch, *operation))?),
             Command::Inbound(peer, stream, frames) => Outcome::Inbound(self.take(batch, &peer, stream, frames)?),
+            Command::Urgent(peer, checked) => {
+                self.take_one(batch, &peer, checked)?;
+                Outcome::Done
+            }
+            Command::UrgentTaken(peer, key) => {
+                self.told(batch, &peer, key);
+                Outcome::Done
+            }
             Command::Acked(peer, upto) => {
                 self.acked(batch, &peer, upto)?;
                 Outcome::Done

@@ -21,6 +21,8 @@ pub struct Effects {
     pub peers_changed: bool,
     /// A peer's link is to be tried at once, or closed.
     pub retry: BTreeSet<CellId>,
+    /// Peers whose link is to be closed before anybody is answered: what is on its way there may not go any more.
+    pub cut: BTreeSet<CellId>,
     /// Erasures that a peer certified.
     pub erasures: BTreeSet<uuid::Uuid>,
     /// Things an operator should know.

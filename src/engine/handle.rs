@@ -13,10 +13,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::command::{Command, Outcome, PeerSaid, Taken};
+use super::command::{Command, Outcome, Taken};
 use super::core::REMEMBER_PROOF;
 use super::effects::{Effects, Settled};
-use super::inbound::Checked;
 use super::links::{AddedPeer, Links};
 use super::operation::Operation;
 use super::request::{
@@ -27,12 +26,12 @@ use super::shared::Common;
 use super::tables::Tag;
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{netting, operate, outbox, outgoing, search, transcript, trust};
+use super::{netting, operate, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
-use crate::store::{Fault, Read, View as Rows};
+use crate::store::{Fault, Read};
 
 type Waiting = HashMap<(SessionId, MessageId), Vec<oneshot::Sender<Result<u64, Refusal>>>>;
 
@@ -41,7 +40,7 @@ type Waiting = HashMap<(SessionId, MessageId), Vec<oneshot::Sender<Result<u64, R
 pub(super) struct Wakes {
     sessions: Mutex<HashMap<SessionId, watch::Sender<u64>>>,
     agents: Mutex<HashMap<Tag, watch::Sender<u64>>>,
-    peers: Mutex<HashMap<CellId, Arc<Notify>>>,
+    pub peers: Mutex<HashMap<CellId, Arc<Notify>>>,
     settled: Mutex<Waiting>,
     pub(super) erasures: Notify,
     links: OnceLock<Arc<dyn Links>>,
@@ -54,7 +53,7 @@ pub(super) struct Wakes {
 pub struct Handle {
     pub(super) shared: Common,
     clock: Arc<dyn Clock>,
-    jobs: mpsc::Sender<Job>,
+    pub(super) jobs: mpsc::Sender<Job>,
     pub(super) wakes: Arc<Wakes>,
 }
 
@@ -87,6 +86,9 @@ impl Heard for Ear {
         if effects.peers_changed {
             links.set_added(added(&self.shared));
         }
+        for peer in effects.cut {
+            links.cut(&peer);
+        }
         for peer in effects.retry {
             links.retry(&peer);
         }
@@ -112,7 +114,7 @@ fn added(shared: &Common) -> Vec<AddedPeer> {
     .collect()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -218,7 +220,7 @@ impl Handle {
     }
 
     /// As [`Handle::ask`], waiting for room: for peers, whose frames are bounded by their windows.
-    async fn ask_patiently(&self, command: Command) -> Result<Outcome, Refusal> {
+    pub(super) async fn ask_patiently(&self, command: Command) -> Result<Outcome, Refusal> {
         let stopped = || Refusal::new(Code::StorageUnavailable, "this cell's storage failed; it must be restarted");
         let (answer, outcome) = oneshot::channel();
         self.jobs.send(Job { command, answer }).await.map_err(|_| stopped())?;
@@ -470,93 +472,6 @@ impl Handle {
         drop(self.wakes.links.set(links));
     }
 
-    /// A link is up: what the peer says of itself.
-    pub async fn link_up(&self, peer: &CellId, said: PeerSaid) -> Result<(), Refusal> {
-        self.ask_patiently(Command::LinkUp(peer.clone(), said)).await.map(|_| ())
-    }
-
-    /// The stream of `peer` that frames were last taken from, and the last number taken.
-    pub fn taken_from(&self, peer: &CellId) -> Result<Option<([u8; 16], u64)>, Refusal> {
-        let row = self.rows()?.get(&super::tables::INBOX, peer).map_err(|fault| unavailable(&fault))?;
-        Ok(row.map(|row| (row.stream, row.number)))
-    }
-
-    /// The last number given to a frame for `peer`.
-    pub fn given_to(&self, peer: &CellId) -> Result<u64, Refusal> {
-        outbox::given(&self.rows()?, peer).map_err(|fault| unavailable(&fault))
-    }
-
-    /// The id of this cell's stream: the same as long as its store lives.
-    pub fn stream_id(&self) -> [u8; 16] {
-        self.shared.stream
-    }
-
-    /// This cell's keys as a JWK set, for the hello.
-    pub fn jwks(&self) -> String {
-        self.shared.signer.jwks.to_string()
-    }
-
-    /// Frames for `peer` after this number; what may not be sent any more is moved to the dead letters.
-    pub async fn outbound(&self, peer: &CellId, after: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
-        let mut from = after;
-        loop {
-            let (shared, to, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
-            let built = tokio::task::spawn_blocking(move || outgoing::ready(&shared, &to, from, max_bytes, now)).await;
-            let ready = match built {
-                Ok(Ok(ready)) => ready,
-                Ok(Err(fault)) => {
-                    tracing::error!(%fault, "frames could not be built");
-                    return Vec::new();
-                }
-                Err(_) => return Vec::new(),
-            };
-            let Some((last, _)) = ready.last() else { return Vec::new() };
-            from = *last;
-            let mut frames = Vec::new();
-            for (number, made) in ready {
-                match made {
-                    outgoing::Ready::Frame(bytes) => frames.push((number, bytes)),
-                    outgoing::Ready::Spent => drop(self.ask_patiently(Command::Spent(peer.clone(), number)).await),
-                    outgoing::Ready::Dead(refusal) => {
-                        tracing::info!(peer = %peer, number, code = refusal.code.name(), "dead letter");
-                        drop(self.ask_patiently(Command::Dead(peer.clone(), number, refusal)).await);
-                    }
-                }
-            }
-            if !frames.is_empty() {
-                return frames;
-            }
-        }
-    }
-
-    /// Takes a peer's frames; durable when it returns the last number taken.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
-    pub async fn inbound(&self, peer: &CellId, stream: [u8; 16], frames: Vec<(u64, Vec<u8>)>) -> Result<u64, Refusal> {
-        let (shared, from, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
-        let checked = tokio::task::spawn_blocking(move || {
-            let check = |(number, bytes): (u64, Vec<u8>)| (number, Checked::of(&shared, &from, &bytes, now));
-            frames.into_iter().map(check).collect::<Vec<_>>()
-        });
-        let checked = checked.await.map_err(|_| Refusal::new(Code::Unspecified, "a frame's check stopped"))?;
-        match self.ask_patiently(Command::Inbound(peer.clone(), stream, checked)).await? {
-            Outcome::Inbound(number) => Ok(number),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// A peer has everything up to this number.
-    pub fn acked(&self, peer: &CellId, upto: u64) {
-        let (answer, _) = oneshot::channel();
-        // Lost when the queue is full; the next acknowledgement covers it.
-        drop(self.jobs.try_send(Job { command: Command::Acked(peer.clone(), upto), answer }));
-    }
-
-    /// Resolves when there may be something new for `peer`.
-    pub async fn woken(&self, peer: &CellId) {
-        let notify = Arc::clone(lock(&self.wakes.peers).entry(peer.clone()).or_default());
-        notify.notified().await;
-    }
-
     /// Whether the writer still takes work.
     pub fn alive(&self) -> bool {
         !self.wakes.failed.load(Ordering::SeqCst)
@@ -573,7 +488,7 @@ impl Handle {
     }
 }
 
-fn unexpected(outcome: &Outcome) -> Refusal {
+pub(super) fn unexpected(outcome: &Outcome) -> Refusal {
     tracing::error!(?outcome, "an outcome of another command");
     Refusal::new(Code::Unspecified, "the cell answered another question")
 }

@@ -38,6 +38,8 @@ pub trait Links: Send + Sync + 'static {
     fn list(&self) -> Vec<Link>;
     /// The peers added at run time are now these; links to others of that kind end.
     fn set_added(&self, peers: Vec<AddedPeer>);
+    /// Closes the link now, before this returns: nothing more goes over it. It comes back by itself.
+    fn cut(&self, cell: &CellId);
     /// Tries a link at once.
     fn retry(&self, cell: &CellId);
 }

@@ -113,7 +113,11 @@ impl Engine {
         let hosted = live.kept.session.host == own;
         let due = if hosted && live.kept.frozen.is_none() { live.kept.session.next_deadline() } else { None };
         let before = std::mem::replace(&mut live.kept.due, due);
-        let kept = live.kept.clone();
+        let mut kept = live.kept.clone();
+        self.file_between(batch, &mut kept)?;
+        if let Some(live) = self.live.get_mut(&id) {
+            live.kept.between.clone_from(&kept.between);
+        }
         if before != due {
             if let Some(at) = before {
                 self.due.remove(&(at, id));

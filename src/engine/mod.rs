@@ -4,13 +4,13 @@
 //! |---|---|
 //! | [`core`] | the writer's value: a batch of commands, one commit |
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
-//! | [`handle`] | what `api`, `peering` and `node` know of it |
+//! | [`handle`], `carrying` | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
-//! | `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
+//! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -24,6 +24,7 @@ mod beside;
 mod booking;
 mod border;
 mod bytes;
+mod carrying;
 mod clearing;
 pub mod clock;
 pub mod command;
@@ -56,6 +57,7 @@ mod registry;
 mod reputation;
 pub mod request;
 mod residents;
+pub mod revoking;
 mod scopes;
 mod sealing;
 mod search;

@@ -127,29 +127,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Dead-letters everything queued for `peer` that relies on a consent just ended, so that nothing of it is left
-    /// to be sent when the operator's command returns.
-    pub(super) fn bury_session_frames(
-        &mut self,
-        batch: &mut Batch<'_>,
-        peer: &CellId,
-        sessions: &std::collections::BTreeSet<SessionId>,
-        refusal: &Refusal,
-    ) -> Result<(), Fault> {
-        let mut from = 0;
-        loop {
-            let rows =
-                batch.txn.range(&OUTBOX, (peer.clone(), from)..(peer.clone(), u64::MAX), Order::Forward, STEP)?;
-            let Some(((_, last), _)) = rows.last() else { return Ok(()) };
-            from = last.saturating_add(1);
-            for ((_, number), dispatch) in &rows {
-                if dispatch.what.session().is_some_and(|session| sessions.contains(&session)) {
-                    self.bury(batch, peer, *number, refusal.clone())?;
-                }
-            }
-        }
-    }
-
     /// `dlq replay`: queues dead letters again.
     pub(super) fn replay_dead(&mut self, batch: &mut Batch<'_>, number: Option<u64>) -> Step<Value> {
         let mut replayed = 0;
@@ -209,7 +186,6 @@ impl What {
             | Self::Want { .. }
             | Self::Organisations
             | Self::Consent { .. }
-            | Self::Revocation { .. }
             | Self::Erase(_)
             | Self::Erased { .. }
             | Self::Statement { about: About::Agents { .. }, .. } => None,
@@ -227,7 +203,6 @@ impl What {
             Self::Want { .. } => "want",
             Self::Organisations => "organisations",
             Self::Consent { .. } => "consent",
-            Self::Revocation { .. } => "revocation",
             Self::Erase(_) => "erase",
             Self::Erased { .. } => "erased",
             Self::Statement { said, .. } => said.kind().name(),

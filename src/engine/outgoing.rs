@@ -46,8 +46,13 @@ pub fn ready(
     max_bytes: usize,
     now: Timestamp,
 ) -> Result<Vec<(u64, Ready)>, Fault> {
+    let facts = shared.facts.load_full();
+    if facts.untold.contains_key(peer) {
+        // First the peer must have taken the revocations (`engine::revoking`).
+        return Ok(Vec::new());
+    }
     let rows = shared.reader.snapshot()?;
-    let builder = Builder { shared, rows: &rows, facts: &shared.facts.load_full(), peer, now };
+    let builder = Builder { shared, rows: &rows, facts: &facts, peer, now };
     let mut ready = Vec::new();
     let mut bytes = 0;
     for ((_, number), dispatch) in
@@ -102,13 +107,12 @@ impl Builder<'_> {
             What::Receipt { session, receipt } => return self.receipt(*session, receipt),
             What::Want { session, after } => Body::Want { session_id: *session, after: *after },
             What::Organisations => Body::Organisations(self.organisations()?),
+            // A revocation has gone before it, and says all there is to say.
+            What::Consent { consent, .. } if self.facts.revoked(*consent) => return Ok(Err(Held::Spent)),
             What::Consent { consent, version } => match self.consent(*consent, *version) {
                 Some(body) => body,
                 None => return Ok(Err(Refusal::new(Code::NotFound, "that version of the consent is not kept").into())),
             },
-            What::Revocation { consent, statement } => {
-                Body::Revocation { consent_id: *consent, statement: statement.clone() }
-            }
             What::Erase(order) => Body::Erase(order.clone()),
             What::Erased { request, certificate } => {
                 Body::Erased { request: *request, certificate: certificate.clone() }

@@ -78,6 +78,8 @@ pub struct Facts {
     pub consents: BTreeMap<ConsentId, Negotiation>,
     /// Peers.
     pub peers: BTreeMap<CellId, Peer>,
+    /// Revocations that peers have not taken yet; until they have, nothing else is sent to them.
+    pub untold: BTreeMap<CellId, BTreeMap<ConsentId, String>>,
 }
 
 impl Facts {

@@ -125,10 +125,15 @@ fn facts(rows: &Read) -> Result<Facts, Fault> {
     let orgs = rows.range(&tables::ORGS, .., Order::Forward, all)?;
     let consents = rows.range(&tables::CONSENTS, .., Order::Forward, all)?;
     let peers = rows.range(&tables::PEERS, .., Order::Forward, all)?;
+    let mut untold: BTreeMap<CellId, BTreeMap<_, _>> = BTreeMap::new();
+    for ((peer, consent), statement) in rows.range(&tables::UNTOLD, .., Order::Forward, all)? {
+        untold.entry(peer).or_default().insert(consent, statement);
+    }
     Ok(Facts {
         orgs: orgs.into_iter().map(|(_, org)| (org.name.clone(), org)).collect::<BTreeMap<OrgName, _>>(),
         consents: consents.into_iter().collect(),
         peers: peers.into_iter().collect(),
+        untold,
     })
 }
 

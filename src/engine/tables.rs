@@ -4,7 +4,7 @@
 //! what can be erased is sealed once more under its scopes (`engine::scopes`). Rows are postcard: a changed row is a
 //! new format version (`store`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -47,6 +47,9 @@ pub const MESSAGES: Table<(SessionId, MessageId), Filed> = Table::new("messages"
 pub const SALTS: Table<(SessionId, Digest), ()> = Table::new("salts");
 /// The state of each session.
 pub const SESSIONS: Table<SessionId, Kept> = Table::new("sessions");
+/// Sessions between two organisations (the one at home here first) that a change of their consents concerns: open, or
+/// with records that the other's cell has not confirmed.
+pub const BETWEEN: Table<(Tag, Tag, SessionId), ()> = Table::new("between");
 /// The sessions an organisation sits in.
 pub const SESSIONS_OF: Table<(Tag, SessionId), ()> = Table::new("sessions_of");
 /// Who sits in a session.
@@ -65,6 +68,8 @@ pub const OUTBOX: Table<(CellId, u64), Dispatch> = Table::new("outbox");
 pub const ACKED: Table<CellId, u64> = Table::new("acked");
 /// The last number ever given to a frame for a peer, where that frame left the outbox without an acknowledgement.
 pub const GIVEN: Table<CellId, u64> = Table::new("given");
+/// Revocations that a peer has not taken yet: JWS of kind `consent`.
+pub const UNTOLD: Table<(CellId, ConsentId), String> = Table::new("untold");
 /// The id of this cell's outgoing stream.
 pub const STREAM: Table<u8, [u8; 16]> = Table::new("stream");
 /// What was taken from a peer: the last number of its stream.
@@ -284,6 +289,8 @@ pub struct Kept {
     pub updated_at: Timestamp,
     /// The deadline it is filed under.
     pub due: Option<Timestamp>,
+    /// The pairs of organisations it is filed under in [`BETWEEN`].
+    pub between: BTreeSet<(OrgName, OrgName)>,
     /// The decisions on commitments that count in its parties' trust.
     pub decided: BTreeMap<CommitmentId, trust::Decision>,
     /// Whether its end counts in its parties' trust.
@@ -299,6 +306,7 @@ impl Kept {
             frozen: None,
             updated_at: now,
             due: None,
+            between: BTreeSet::new(),
             decided: BTreeMap::new(),
             counted: false,
         }
@@ -400,7 +408,6 @@ pub enum What {
     Want { session: SessionId, after: u64 },
     Organisations,
     Consent { consent: ConsentId, version: u64 },
-    Revocation { consent: ConsentId, statement: String },
     Erase(Order),
     Erased { request: Uuid, certificate: String },
     Statement { said: Said, about: About, jws: String },

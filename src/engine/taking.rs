@@ -63,7 +63,7 @@ impl Engine {
         Ok(last)
     }
 
-    fn take_one(&mut self, batch: &mut Batch<'_>, peer: &CellId, checked: Checked) -> Result<(), Fault> {
+    pub(super) fn take_one(&mut self, batch: &mut Batch<'_>, peer: &CellId, checked: Checked) -> Result<(), Fault> {
         let Checked(passed) = checked;
         let step = match passed {
             Passed::Submit { submit, envelope, bytes } => {

@@ -93,6 +93,18 @@ impl Exchange for Crossing {
         self.handle.inbound(peer, stream, frames).await
     }
 
+    fn urgent(&self, peer: &CellId) -> Vec<([u8; 16], Vec<u8>)> {
+        self.handle.urgent(peer)
+    }
+
+    fn urgent_taken(&self, peer: &CellId, key: [u8; 16]) -> impl Future<Output = ()> + Send {
+        self.handle.urgent_taken(peer, key)
+    }
+
+    fn take_urgent(&self, peer: &CellId, bytes: Vec<u8>) -> impl Future<Output = Result<(), Refusal>> + Send {
+        self.handle.take_urgent(peer, bytes)
+    }
+
     fn acked(&self, peer: &CellId, upto: u64) {
         self.handle.acked(peer, upto);
     }

@@ -87,6 +87,12 @@ impl<E: Exchange> Links for Linked<E> {
         self.added.send_replace(peers);
     }
 
+    fn cut(&self, cell: &CellId) {
+        if let Some(peering) = self.peering.upgrade() {
+            peering.cut(cell);
+        }
+    }
+
     fn retry(&self, cell: &CellId) {
         let (peering, cell) = (Weak::clone(&self.peering), cell.clone());
         self.runtime.spawn(async move {
@@ -183,6 +189,8 @@ impl Links for Alone {
     fn set_added(&self, peers: Vec<AddedPeer>) {
         self.added.send_replace(peers);
     }
+
+    fn cut(&self, _: &CellId) {}
 
     fn retry(&self, _: &CellId) {}
 }

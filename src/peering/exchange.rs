@@ -53,6 +53,19 @@ pub trait Exchange: Send + Sync + 'static {
     /// Ends the link. A retryable refusal is tried again soon, any other shows as `refused` in `peer list`.
     fn inbound(&self, peer: &CellId, frames: Vec<(u64, Vec<u8>)>) -> impl Future<Output = Result<u64, Refusal>> + Send;
 
+    /// What goes to `peer` before its outbox, at most [`crate::wire::link::MAX_URGENT`] at once: key and frame. As
+    /// long as there is any, [`outbound`](Self::outbound) has nothing.
+    fn urgent(&self, peer: &CellId) -> Vec<([u8; 16], Vec<u8>)>;
+
+    /// The peer has taken the urgent frame of this key; must not be lost.
+    fn urgent_taken(&self, peer: &CellId, key: [u8; 16]) -> impl Future<Output = ()> + Send;
+
+    /// Takes an urgent frame of `peer`; it holds when this returns.
+    ///
+    /// # Errors
+    /// Ends the link.
+    fn take_urgent(&self, peer: &CellId, bytes: Vec<u8>) -> impl Future<Output = Result<(), Refusal>> + Send;
+
     /// Everything up to `upto` is durable at the peer; it need not be kept for it any longer.
     fn acked(&self, peer: &CellId, upto: u64);
 

@@ -110,9 +110,11 @@ async fn hear(
             judge(&hello, peer, clock + passed).map_err(Ending::by)?;
             Ok((process, *hello))
         }
-        LinkFrame::Data { .. } | LinkFrame::Ack { .. } | LinkFrame::Refused { .. } => {
-            Err(Ending::violation("the first frame of a link must be a hello"))
-        }
+        LinkFrame::Data { .. }
+        | LinkFrame::Ack { .. }
+        | LinkFrame::Refused { .. }
+        | LinkFrame::Urgent { .. }
+        | LinkFrame::UrgentTaken { .. } => Err(Ending::violation("the first frame of a link must be a hello")),
     }
 }
 

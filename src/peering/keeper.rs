@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Shared;
 use super::backoff::{Backoff, draw};
 use super::ending::{Close, Ending, Verdict};
 use super::exchange::Exchange;
@@ -22,6 +21,7 @@ use super::limits::{AWAY, DEFERENCE, GREETINGS, HANDSHAKE_TIME, PROVEN, REFUSING
 use super::link;
 use super::peer::{Peer, PeerState, PeerStatus};
 use super::verifier::sni;
+use super::{Line, Shared, lock};
 
 /// What a keeper is told.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub(super) struct Keeper<E> {
     peer: Arc<Peer>,
     shared: Arc<Shared<E>>,
     status: watch::Sender<PeerStatus>,
+    line: Line,
     greetings: JoinSet<Greeting>,
     dialling: bool,
     accepting: usize,
@@ -66,11 +67,12 @@ pub(super) struct Keeper<E> {
 }
 
 impl<E: Exchange> Keeper<E> {
-    pub(super) fn new(peer: Arc<Peer>, shared: Arc<Shared<E>>, status: watch::Sender<PeerStatus>) -> Self {
+    pub(super) fn new(peer: Arc<Peer>, shared: Arc<Shared<E>>, status: watch::Sender<PeerStatus>, line: Line) -> Self {
         Self {
             peer,
             shared,
             status,
+            line,
             greetings: JoinSet::new(),
             dialling: false,
             accepting: 0,
@@ -179,6 +181,7 @@ impl<E: Exchange> Keeper<E> {
         let (up, is_up) = oneshot::channel();
         let (dialled, process) = (greeted.dialled, greeted.process);
         let (peer, exchange) = (self.peer.cell.clone(), Arc::clone(&self.shared.exchange));
+        *lock(&self.line) = Some(greeted.connection.clone());
         let task = tokio::spawn(async move { link::run(greeted, &peer, &*exchange, up, stopped).await });
         self.standing = Some(Standing { task, stop, up: Some(is_up), since: None, dialled, process });
     }

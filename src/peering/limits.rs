@@ -55,6 +55,9 @@ pub(super) const BATCH_FRAMES: usize = 256;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// Frames on the way and none acknowledged for so long: the link is closed and tried anew.
 pub(super) const STALL: Duration = Duration::from_secs(30);
+/// What goes before the outbox must be taken in this time, or the link is closed: with the dial before it, less than the
+/// 5 s of docs/spec/federation.md section 2.
+pub(super) const URGENT: Duration = Duration::from_secs(4);
 /// How often a link looks whether a certificate has ended: at most this late.
 pub(super) const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at.

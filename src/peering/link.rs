@@ -4,7 +4,8 @@
 //! Nothing is kept here that the outbox does not hold: what was not acknowledged is sent again over the next link,
 //! from the number that the peer's hello expects. Source: docs/spec/federation.md section 3.
 
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quinn::SendStream;
@@ -15,10 +16,10 @@ use super::ending::{Close, Ending};
 use super::exchange::Exchange;
 use super::frames::FrameReader;
 use super::greeting::{Greeted, farewell};
-use super::limits::{BATCH_BYTES, BATCH_FRAMES, EXPIRY_CHECK, FRAME_OVERHEAD, STALL, WINDOW};
+use super::limits::{BATCH_BYTES, BATCH_FRAMES, EXPIRY_CHECK, FRAME_OVERHEAD, STALL, URGENT, WINDOW};
 use crate::protocol::ids::CellId;
 use crate::protocol::time::Timestamp;
-use crate::wire::link::{LinkFrame, MAX_DATA, MAX_FRAME};
+use crate::wire::link::{LinkFrame, MAX_DATA, MAX_FRAME, MAX_URGENT, Payload};
 
 /// Carries frames between this cell and `peer` until either side, a certificate's end or `stop` ends it. The
 /// connection is closed and the engine told when it returns. `up` is told once the engine agrees.
@@ -59,11 +60,15 @@ async fn carry<E: Exchange>(link: Greeted, peer: &CellId, exchange: &E, stop: on
     let (acked, acknowledged) = watch::channel(has);
     let (applied, to_acknowledge) = watch::channel(0);
     let (batches, arriving) = mpsc::channel(1);
-    let outward = Outward { peer, exchange, sent: &sent, acknowledged, to_acknowledge };
-    let inward = Inward { peer, exchange, sent: &sent, acked, last: 0 };
+    let (urgent, urged) = mpsc::channel(MAX_URGENT);
+    let (heard, to_confirm) = mpsc::channel(MAX_URGENT);
+    let outward =
+        Outward { peer, exchange, sent: &sent, acknowledged, to_acknowledge, to_confirm, urgent: BTreeMap::new() };
+    let inward = Inward { peer, exchange, sent: &sent, acked, last: 0, urgent };
     tokio::select! {
         ending = inward.receive(&mut frames, batches) => ending,
         ending = apply(peer, exchange, arriving, applied) => ending,
+        ending = heed(peer, exchange, urged, heard) => ending,
         ending = outward.send(&mut send, has) => ending,
         ending = expiry(exchange, until) => ending,
         error = connection.closed() => Ending::of(&error),
@@ -131,6 +136,10 @@ struct Outward<'a, E> {
     sent: &'a AtomicU64,
     acknowledged: watch::Receiver<u64>,
     to_acknowledge: watch::Receiver<u64>,
+    /// Keys of the peer's urgent frames that were taken.
+    to_confirm: mpsc::Receiver<[u8; 16]>,
+    /// Urgent frames sent over this link and not taken yet, and by when they must be.
+    urgent: BTreeMap<[u8; 16], Instant>,
 }
 
 impl<E: Exchange> Outward<'_, E> {
@@ -138,13 +147,13 @@ impl<E: Exchange> Outward<'_, E> {
     async fn send(mut self, send: &mut SendStream, has: u64) -> Ending {
         let mut window = Window::new(has);
         let mut told = 0;
+        let mut out = Vec::new();
         loop {
-            let mut out = Vec::new();
             if let Err(ending) = self.gather(&mut window, &mut told, &mut out).await {
                 return ending;
             }
             if out.is_empty() {
-                if let Some(ending) = self.wait(&mut window).await {
+                if let Some(ending) = self.wait(&mut window, &mut out).await {
                     return ending;
                 }
                 continue;
@@ -155,6 +164,7 @@ impl<E: Exchange> Outward<'_, E> {
                 Ok(Err(error)) => return Ending::down(error.to_string()),
                 Err(_) => return stalled(),
             }
+            out.clear();
         }
     }
 
@@ -166,6 +176,7 @@ impl<E: Exchange> Outward<'_, E> {
             append(&LinkFrame::Ack { upto: due }, out)?;
         }
         window.acknowledge(*self.acknowledged.borrow_and_update());
+        self.urge(out)?;
         if !window.may_send() {
             return Ok(());
         }
@@ -188,9 +199,28 @@ impl<E: Exchange> Outward<'_, E> {
         Ok(())
     }
 
-    /// Waits until there may be something to write.
-    async fn wait(&mut self, window: &mut Window) -> Option<Ending> {
+    /// Appends what goes before the outbox and was not sent over this link yet.
+    fn urge(&mut self, out: &mut Vec<u8>) -> Result<(), Ending> {
+        let urgent = self.exchange.urgent(self.peer);
+        self.urgent.retain(|key, _| urgent.iter().any(|(waits, _)| waits == key));
+        for (key, bytes) in urgent {
+            if let Entry::Vacant(place) = self.urgent.entry(key) {
+                place.insert(Instant::now() + URGENT);
+                append(&LinkFrame::Urgent { key, bytes: Payload(bytes) }, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there may be something to write; what the peer's urgent frames are answered with is written here.
+    async fn wait(&mut self, window: &mut Window, out: &mut Vec<u8>) -> Option<Ending> {
+        let urgent_by = self.urgent.values().min().copied();
         tokio::select! {
+            taken = self.to_confirm.recv() => match taken {
+                Some(key) => append(&LinkFrame::UrgentTaken { key }, out).err(),
+                None => Some(Ending::own(Close::Away)),
+            },
+            () = sleep_until(urgent_by.unwrap_or(window.progress)), if urgent_by.is_some() => Some(untaken()),
             due = self.to_acknowledge.changed() => due.err().map(|_| Ending::own(Close::Away)),
             acknowledged = self.acknowledged.changed() => acknowledged.err().map(|_| Ending::own(Close::Away)),
             () = self.exchange.woken(self.peer), if window.room() > 0 => {
@@ -204,6 +234,10 @@ impl<E: Exchange> Outward<'_, E> {
 
 fn stalled() -> Ending {
     Ending::down(format!("the peer acknowledged nothing for {} s", STALL.as_secs()))
+}
+
+fn untaken() -> Ending {
+    Ending::down(format!("the peer did not take a revocation within {} s", URGENT.as_secs()))
 }
 
 fn append(frame: &LinkFrame, out: &mut Vec<u8>) -> Result<(), Ending> {
@@ -236,6 +270,15 @@ struct Inward<'a, E> {
     acked: watch::Sender<u64>,
     /// The last number received.
     last: u64,
+    urgent: mpsc::Sender<Urged>,
+}
+
+/// What concerns urgent frames.
+enum Urged {
+    /// One of the peer's.
+    Came([u8; 16], Vec<u8>),
+    /// One of ours was taken.
+    Taken([u8; 16]),
 }
 
 impl<E: Exchange> Inward<'_, E> {
@@ -278,11 +321,18 @@ impl<E: Exchange> Inward<'_, E> {
                 Ok(())
             }
             LinkFrame::Ack { upto } => self.acknowledged(upto),
+            LinkFrame::Urgent { key, bytes } => self.urge(Urged::Came(key, bytes.0)),
+            LinkFrame::UrgentTaken { key } => self.urge(Urged::Taken(key)),
             LinkFrame::Refused { problem } => {
                 Err(Ending::refused(format!("the peer refuses: {}", told(&problem.value()))))
             }
             LinkFrame::Hello { .. } => Err(Ending::violation("a second hello")),
         }
+    }
+
+    fn urge(&self, urged: Urged) -> Result<(), Ending> {
+        let many = |_| Ending::violation(format!("more than {MAX_URGENT} urgent frames at once"));
+        self.urgent.try_send(urged).map_err(many)
     }
 
     fn acknowledged(&self, upto: u64) -> Result<(), Ending> {
@@ -306,6 +356,29 @@ impl<E: Exchange> Inward<'_, E> {
 fn told(problem: &serde_json::Value) -> String {
     let member = |name| problem.get(name).and_then(serde_json::Value::as_str).unwrap_or("?");
     format!("{}: {}", member("code"), member("detail"))
+}
+
+/// Hands urgent frames to the engine as they come, past the batches, and tells it of those that the peer took.
+async fn heed<E: Exchange>(
+    peer: &CellId,
+    exchange: &E,
+    mut urged: mpsc::Receiver<Urged>,
+    heard: mpsc::Sender<[u8; 16]>,
+) -> Ending {
+    while let Some(urged) = urged.recv().await {
+        match urged {
+            Urged::Taken(key) => exchange.urgent_taken(peer, key).await,
+            Urged::Came(key, bytes) => {
+                if let Err(refusal) = exchange.take_urgent(peer, bytes).await {
+                    return Ending::by(refusal);
+                }
+                if heard.send(key).await.is_err() {
+                    return Ending::own(Close::Away);
+                }
+            }
+        }
+    }
+    Ending::own(Close::Away)
 }
 
 /// Hands batches to the engine, one after the other, and has them acknowledged.
@@ -363,6 +436,13 @@ mod tests {
             Ok(0)
         }
         fn acked(&self, _: &CellId, _: u64) {}
+        fn urgent(&self, _: &CellId) -> Vec<([u8; 16], Vec<u8>)> {
+            Vec::new()
+        }
+        async fn urgent_taken(&self, _: &CellId, _: [u8; 16]) {}
+        async fn take_urgent(&self, _: &CellId, _: Vec<u8>) -> Result<(), crate::protocol::refusal::Refusal> {
+            Ok(())
+        }
         async fn woken(&self, _: &CellId) {
             std::future::pending::<()>().await;
         }
@@ -373,21 +453,25 @@ mod tests {
         let (peer, sent) = ("us-east-1".parse().unwrap(), AtomicU64::new(2));
         let (acked, acknowledged) = watch::channel(0);
         let (_applied, to_acknowledge) = watch::channel(0);
-        let mut outward = Outward { peer: &peer, exchange: &Silent, sent: &sent, acknowledged, to_acknowledge };
+        let (_confirm, to_confirm) = mpsc::channel(1);
+        let urgent = BTreeMap::new();
+        let (exchange, mut out) = (&Silent, Vec::new());
+        let mut outward =
+            Outward { peer: &peer, exchange, sent: &sent, acknowledged, to_acknowledge, to_confirm, urgent };
         let mut window = Window::new(0);
         let brief = std::time::Duration::from_millis(300);
         let almost = || Instant::now().checked_sub(STALL).unwrap() + brief;
         window.progress = almost();
-        assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "nothing is on the way");
+        assert!(timeout(brief * 2, outward.wait(&mut window, &mut out)).await.is_err(), "nothing is on the way");
         window.push(1, 100);
         window.push(2, 100);
         window.progress = almost();
         acked.send_replace(1);
-        assert_eq!(outward.wait(&mut window).await, None, "an acknowledgement is news");
+        assert_eq!(outward.wait(&mut window, &mut out).await, None, "an acknowledgement is news");
         window.acknowledge(1);
-        assert!(timeout(brief * 2, outward.wait(&mut window)).await.is_err(), "and starts the time anew");
+        assert!(timeout(brief * 2, outward.wait(&mut window, &mut out)).await.is_err(), "and starts the time anew");
         window.progress = almost();
-        assert_eq!(outward.wait(&mut window).await, Some(stalled()));
+        assert_eq!(outward.wait(&mut window, &mut out).await, Some(stalled()));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quinn::Endpoint;
+use quinn::{Connection, Endpoint};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,15 @@ struct Kept {
     peer: Arc<Peer>,
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<PeerStatus>,
+    line: Line,
     task: JoinHandle<()>,
+}
+
+/// The connection of the link that stands, for whoever must close it at once.
+type Line = Arc<Mutex<Option<Connection>>>;
+
+fn lock(line: &Line) -> MutexGuard<'_, Option<Connection>> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E> Shared<E> {
@@ -178,6 +186,16 @@ impl<E: Exchange> Peering<E> {
         self.end(cell).await
     }
 
+    /// Closes the link to a peer, whatever is on its way there; nothing more is sent over it once this returns. It
+    /// comes back by itself.
+    pub fn cut(&self, cell: &CellId) {
+        if let Some(kept) = self.shared.keepers().get(cell)
+            && let Some(connection) = lock(&kept.line).take()
+        {
+            connection.close(Close::Away.code(), b"what was on its way may not go any more");
+        }
+    }
+
     /// Dials a peer at once, however often it failed before; whether it is one.
     pub async fn retry(&self, cell: &CellId) -> bool {
         match self.shared.keeper(cell) {
@@ -217,10 +235,11 @@ impl<E: Exchange> Peering<E> {
             reason: None,
         });
         self.book.insert(&peer);
-        let keeper = Keeper::new(Arc::clone(&peer), Arc::clone(&self.shared), status);
+        let line = Line::default();
+        let keeper = Keeper::new(Arc::clone(&peer), Arc::clone(&self.shared), status, Arc::clone(&line));
         let task = tokio::spawn(keeper.run(received));
         let cell = peer.cell.clone();
-        self.shared.keepers().insert(cell, Kept { peer, commands, status: shown, task });
+        self.shared.keepers().insert(cell, Kept { peer, commands, status: shown, line, task });
     }
 
     /// Ends a keeper and its link; from here on its peer's handshakes are refused.

@@ -15,11 +15,13 @@ use crate::protocol::time::Timestamp;
 
 /// The version byte that opens every frame. A [`Hello`] keeps its form in every version, so that two cells that share
 /// none can still tell each other which they speak.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The longest frame, version byte included; a longer length ends the link before anything is allocated.
 pub const MAX_FRAME: usize = 1 << 20;
 /// The longest payload of a [`LinkFrame::Data`]: the rest is version, kind, number and length.
 pub const MAX_DATA: usize = MAX_FRAME - 32;
+/// [`LinkFrame::Urgent`] frames that may be on the way one way; one more ends the link.
+pub const MAX_URGENT: usize = 16;
 /// The longest frame of a greeting: a [`Hello`] is its largest, and its key set the largest member.
 pub const MAX_GREETING: usize = 64 << 10;
 
@@ -90,6 +92,19 @@ pub enum LinkFrame {
     Refused {
         /// The problem document.
         problem: Json,
+    },
+    /// Goes before the whole outbox and has no number in it: said twice it says the same. Until it is taken its
+    /// sender sends nothing of its outbox.
+    Urgent {
+        /// Names it to its sender.
+        key: [u8; 16],
+        /// The frame (`wire::frame`).
+        bytes: Payload,
+    },
+    /// The urgent frame of this key has been taken, and what it says holds from here on.
+    UrgentTaken {
+        /// The key.
+        key: [u8; 16],
     },
 }
 
@@ -211,6 +226,8 @@ mod tests {
             LinkFrame::data(1, Vec::new()),
             LinkFrame::Ack { upto: 300 },
             LinkFrame::Refused { problem: Json::of(&json!({"code": "version_unsupported"})) },
+            LinkFrame::Urgent { key: [3; 16], bytes: Payload(vec![5]) },
+            LinkFrame::UrgentTaken { key: [4; 16] },
         ]
     }
 
@@ -240,14 +257,14 @@ mod tests {
             let longer = [&bytes[4..], &[0]].concat();
             assert_eq!(LinkFrame::read(&longer), Err(BadFrame::Form("bytes after its end")));
         }
-        assert_eq!(LinkFrame::read(&[2, 2, 1]), Err(BadFrame::Version(2)));
+        assert_eq!(LinkFrame::read(&[1, 2, 1]), Err(BadFrame::Version(1)));
     }
 
     /// The bytes on the wire are a contract between releases.
     #[test]
     fn the_form_of_data_and_ack_is_fixed() {
-        assert_eq!(bytes_of(&LinkFrame::data(300, vec![0xaa, 0xbb])), [0, 0, 0, 7, 1, 1, 0xac, 2, 2, 0xaa, 0xbb]);
-        assert_eq!(bytes_of(&LinkFrame::Ack { upto: 5 }), [0, 0, 0, 3, 1, 2, 5]);
+        assert_eq!(bytes_of(&LinkFrame::data(300, vec![0xaa, 0xbb])), [0, 0, 0, 7, 2, 1, 0xac, 2, 2, 0xaa, 0xbb]);
+        assert_eq!(bytes_of(&LinkFrame::Ack { upto: 5 }), [0, 0, 0, 3, 2, 2, 5]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use asp_cell::engine::inbound::Checked;
 use asp_cell::engine::operation::ConsentTerms;
 use asp_cell::engine::outgoing::{self, Ready};
 use asp_cell::engine::request::Caller;
+use asp_cell::engine::revoking;
 use asp_cell::engine::tables::Kept;
 use asp_cell::engine::view::View;
 use asp_cell::protocol::ids::{AgentId, ConsentId, OrgName, ParticipantId, SessionId};
@@ -206,11 +207,23 @@ impl Net {
         self.cells[cell].restart(Timestamp(self.now));
     }
 
+    /// What `a` puts before its outbox for `b` arrives, and `a` hears that it did.
+    fn urge(&mut self, a: usize, b: usize) {
+        let Some(shared) = self.cells[a].shared() else { return };
+        let (from, to) = (self.cells[a].id.clone(), self.cells[b].id.clone());
+        for (key, bytes) in revoking::urgent(&shared, &to).unwrap() {
+            let checked = Checked::of(&self.cells[b].shared().unwrap(), &from, &bytes, Timestamp(self.now));
+            self.commit(b, Command::Urgent(from.clone(), checked));
+            self.commit(a, Command::UrgentTaken(to.clone(), key));
+        }
+    }
+
     /// All that `a` has for `b` arrives; whether there was anything.
     pub fn carry(&mut self, a: usize, b: usize) -> bool {
         if self.cells[b].up.is_none() {
             return false;
         }
+        self.urge(a, b);
         let frames = self.frames(a, b);
         let any = !frames.is_empty();
         self.take(a, b, frames);

@@ -7,7 +7,7 @@ pub mod stranger;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +51,11 @@ pub struct Memory {
     pub inbounds: AtomicUsize,
     /// Refuses every link or batch with this.
     pub refuses: Mutex<Option<Refusal>>,
+    /// What goes before the outbox, and what came so.
+    pub urgent: Mutex<BTreeMap<[u8; 16], Vec<u8>>>,
+    pub heeded: Mutex<Vec<Vec<u8>>>,
+    /// Never done with an urgent frame.
+    pub deaf: AtomicBool,
 }
 
 impl Memory {
@@ -64,6 +69,9 @@ impl Memory {
             downs: AtomicUsize::new(0),
             inbounds: AtomicUsize::new(0),
             refuses: Mutex::new(None),
+            urgent: Mutex::default(),
+            heeded: Mutex::default(),
+            deaf: AtomicBool::new(false),
         })
     }
 
@@ -111,7 +119,7 @@ impl Exchange for Memory {
     async fn hello(&self, _peer: &CellId) -> Hello {
         let disk = self.disk.lock().unwrap();
         Hello {
-            versions: vec![1],
+            versions: vec![asp_cell::wire::link::VERSION],
             cell: self.cell.clone(),
             region: format!("{}-region", self.cell),
             zone: "EEA".into(),
@@ -143,6 +151,9 @@ impl Exchange for Memory {
     }
 
     async fn outbound(&self, _peer: &CellId, after: u64, max_bytes: usize) -> Vec<Outgoing> {
+        if !self.urgent.lock().unwrap().is_empty() {
+            return Vec::new();
+        }
         let disk = self.disk.lock().unwrap();
         let mut left = max_bytes;
         let fits = |(_, bytes): &(&u64, &Vec<u8>)| {
@@ -169,6 +180,24 @@ impl Exchange for Memory {
         }
         disk.heard = Some(heard);
         Ok(heard.next - 1)
+    }
+
+    fn urgent(&self, _peer: &CellId) -> Vec<([u8; 16], Vec<u8>)> {
+        let urgent = self.urgent.lock().unwrap();
+        urgent.iter().map(|(key, bytes)| (*key, bytes.clone())).collect()
+    }
+
+    async fn urgent_taken(&self, _peer: &CellId, key: [u8; 16]) {
+        self.urgent.lock().unwrap().remove(&key);
+        self.wake.notify_one();
+    }
+
+    async fn take_urgent(&self, _peer: &CellId, bytes: Vec<u8>) -> Result<(), Refusal> {
+        self.heeded.lock().unwrap().push(bytes);
+        if self.deaf.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
     }
 
     fn acked(&self, _peer: &CellId, upto: u64) {

@@ -18,6 +18,7 @@ mod org;
 mod outline;
 mod peer;
 mod pki;
+mod residency;
 mod run;
 mod running;
 mod session;
@@ -86,6 +87,9 @@ enum Verb {
     /// Scores of agents and what they stand on.
     #[command(subcommand)]
     Trust(trust::Trust),
+    /// What left the cell's region, proven to strangers.
+    #[command(subcommand)]
+    Residency(residency::Residency),
     /// The log of what changed rights or data.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -121,6 +125,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),
+        Verb::Residency(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }

@@ -71,6 +71,8 @@ kinds! {
     Request "request";
     /// A cell's verdict on a dispute.
     Verdict "verdict";
+    /// What a cell has imported from a peer.
+    Imports "imports";
     /// An erasure certificate.
     Erasure "erasure";
     /// An organisation's agreement to a consent document (detached payload).

@@ -7,16 +7,19 @@
 use serde_json::{Value, json};
 
 use super::core::{Batch, Engine};
+use super::ledgers::{CROSSED_ON, CROSSED_UNDER, Crossed};
 use super::shared::Shared;
 use super::stop::bug;
-use super::tables::{AUDIT, Audited, Crossed, EXPORTS, IMPORTS, NODES};
+use super::tables::{AUDIT, Audited, EXPORTS, IMPORTS, NODES, Tag};
 use crate::crypto::digest::Digest;
 use crate::crypto::json::canonical;
 use crate::protocol::audit;
+use crate::protocol::bundle::{Entry, Reliance};
 use crate::protocol::checkpoint::{Checkpoint, Note, origin, signer};
 use crate::protocol::merkle::{self, Tree};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, Order, View as Rows};
+use crate::wire::frame::Relied;
 
 /// Entries read at a time.
 const STEP: usize = 1024;
@@ -33,7 +36,7 @@ pub enum Log {
 }
 
 impl Log {
-    const fn number(self) -> u8 {
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::Audit => 0,
             Self::Exports => 1,
@@ -41,7 +44,7 @@ impl Log {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Audit => "audit",
             Self::Exports => "exports",
@@ -69,7 +72,7 @@ impl Engine {
         };
         let index = self.next.audit;
         batch.put(&AUDIT, &index, &entry)?;
-        append(batch, Log::Audit, index, &entry.shown(index))?;
+        append(batch, Log::Audit, index, &canonical(&entry.shown(index)))?;
         self.next.audit += 1;
         Ok(())
     }
@@ -78,7 +81,7 @@ impl Engine {
     pub(super) fn enter_export(&mut self, batch: &mut Batch<'_>, entry: &Crossed) -> Result<(), Fault> {
         let index = self.next.exports;
         batch.put(&EXPORTS, &index, entry)?;
-        append(batch, Log::Exports, index, &entry.shown(index))?;
+        enter(batch, Log::Exports, index, entry)?;
         self.next.exports += 1;
         Ok(())
     }
@@ -87,7 +90,7 @@ impl Engine {
     pub(super) fn enter_import(&mut self, batch: &mut Batch<'_>, entry: &Crossed) -> Result<(), Fault> {
         let index = self.next.imports;
         batch.put(&IMPORTS, &index, entry)?;
-        append(batch, Log::Imports, index, &entry.shown(index))?;
+        enter(batch, Log::Imports, index, entry)?;
         self.next.imports += 1;
         Ok(())
     }
@@ -109,8 +112,15 @@ impl Engine {
     }
 }
 
-fn append(batch: &mut Batch<'_>, log: Log, index: u64, entry: &Value) -> Result<(), Fault> {
-    let leaf = merkle::leaf(canonical(entry).as_bytes());
+/// A ledger's entry: its leaf, and its places in the indexes.
+fn enter(batch: &mut Batch<'_>, log: Log, index: u64, entry: &Crossed) -> Result<(), Fault> {
+    batch.put(&CROSSED_UNDER, &(log.number(), entry.session, index), &entry.of_session)?;
+    batch.put(&CROSSED_ON, &(Tag(entry.tag.0), entry.day.number(), index), &entry.of_day)?;
+    append(batch, log, index, &entry.entry(index).leaf().text())
+}
+
+fn append(batch: &mut Batch<'_>, log: Log, index: u64, text: &str) -> Result<(), Fault> {
+    let leaf = merkle::leaf(text.as_bytes());
     for (number, hash) in merkle::completed(index, leaf, |number| node(&batch.txn, log, number))? {
         batch.put(&NODES, &(log.number(), number), &hash)?;
     }
@@ -122,7 +132,7 @@ fn node(rows: &impl Rows, log: Log, number: u64) -> Result<Digest, Fault> {
     rows.get(&NODES, &(log.number(), number))?.ok_or_else(missing)
 }
 
-fn tree<R: Rows>(rows: &R, log: Log, size: u64) -> Tree<impl Fn(u64) -> Result<Digest, Fault> + '_> {
+pub(super) fn tree<R: Rows>(rows: &R, log: Log, size: u64) -> Tree<impl Fn(u64) -> Result<Digest, Fault> + '_> {
     Tree::of(size, move |number| node(rows, log, number))
 }
 
@@ -135,18 +145,33 @@ impl Audited {
 }
 
 impl Crossed {
-    /// An entry of S14; `relied` names every consent where the record went to more than one organisation.
-    pub(super) fn shown(&self, index: u64) -> Value {
-        let first = self.relied.first();
-        let relied: Vec<Value> = self
-            .relied
-            .iter()
-            .map(|r| json!({"from": r.from, "to": r.to, "consentId": r.consent_id, "version": r.version}))
-            .collect();
-        json!({"index": index, "recordHash": self.hash, "sessionId": self.session, "organisation": self.organisation,
-            "classes": self.classes, "bytes": self.bytes, "consentId": first.map(|r| r.consent_id),
-            "version": first.map(|r| r.version), "relied": relied, "from": self.from, "to": self.to, "at": self.at})
+    /// The entry as bundles show it (S14).
+    pub(super) fn entry(&self, index: u64) -> Entry {
+        Entry {
+            index,
+            record_hash: self.hash,
+            envelope: self.envelope,
+            session_id: self.session,
+            organisation: self.organisation.clone(),
+            classes: self.classes.clone(),
+            bytes: self.bytes,
+            consent_id: self.relied.first().map(|relied| relied.consent_id),
+            version: self.relied.first().map(|relied| relied.version),
+            relied: self.relied.iter().map(reliance).collect(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            at: self.at,
+            day: self.day,
+            organisation_tag: self.tag,
+            of_session: self.of_session,
+            of_day: self.of_day,
+        }
     }
+}
+
+fn reliance(relied: &Relied) -> Reliance {
+    let Relied { from, to, consent_id, version } = relied.clone();
+    Reliance { from, to, consent_id, version }
 }
 
 /// A signed checkpoint of a log as it stands.

@@ -12,7 +12,7 @@ use super::border::{Passage, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
-use super::ledgers::open_parts;
+use super::ledgers::{Freight, open_parts};
 use super::live::{Live, Past};
 use super::request::Noting;
 use super::scopes::{self, Owned};
@@ -56,7 +56,7 @@ struct Coming<'a> {
     peer: &'a CellId,
     said: &'a Beside,
     envelope: Digest,
-    agent: &'a AgentId,
+    boxed: &'a Boxed,
     parts: &'a BTreeMap<String, PartFrame>,
     relied: Vec<Relied>,
     bytes: u64,
@@ -95,9 +95,10 @@ impl Engine {
         self.salt_used(batch, said.session(), salt)?;
         let parts = parts.into_iter().map(|(name, part)| (name, PartFrame::Open(part))).collect();
         let length = said.text().len();
+        let (session, envelope, admitted_at) = (said.session(), vouched.envelope(), vouched.admitted_at());
+        let freight = Freight { session, hash: envelope, envelope, organisation: &organisation, admitted_at };
         for crossing in &crossings {
-            let open = open_parts(&parts, crossing);
-            self.exported(batch, said.session(), vouched.envelope(), &organisation, crossing, length, &open)?;
+            self.exported(batch, &freight, crossing, length, &open_parts(&parts, crossing))?;
         }
         let boxed = self.boxed_beside(batch, &caller.agent, vouched.proof(), vouched.admitted_at())?;
         let stage = judged.as_ref().map_or(Stage::Waiting, |(_, at)| Stage::Stands(standing_at(live, *at)));
@@ -316,7 +317,7 @@ impl Engine {
         let judged = Self::judge_beside(batch, live, &said, standing_at(live, at))?;
         let own = self.shared.settings.cell.clone();
         let relied = crossings.iter().find(|c| c.cell == own).map(|c| c.relied.clone()).unwrap_or_default();
-        let coming = Coming { peer, said: &said, envelope, agent: &boxed.agent, parts: &parts, relied, bytes };
+        let coming = Coming { peer, said: &said, envelope, boxed: &boxed, parts: &parts, relied, bytes };
         self.let_in(batch, live, coming)?;
         self.salt_used(batch, session, salt)?;
         let opening = Opening {
@@ -381,7 +382,7 @@ impl Engine {
                 return self.freeze(batch, live, why);
             }
             if let Some(boxed) = &boxed {
-                let coming = Coming { peer, said: &said, envelope, agent: &boxed.agent, parts: &parts, relied, bytes };
+                let coming = Coming { peer, said: &said, envelope, boxed, parts: &parts, relied, bytes };
                 self.let_in(batch, live, coming)?;
             }
             let crossings = Vec::new();
@@ -419,8 +420,8 @@ impl Engine {
     /// The receiver's own check of the class that must be covered as a whole, and of each part; what passes is entered
     /// in the import ledger.
     fn let_in(&mut self, batch: &mut Batch<'_>, live: &Live, coming: Coming<'_>) -> Step<()> {
-        let Coming { peer, said, envelope, agent, parts, relied, bytes } = coming;
-        let session = said.session();
+        let Coming { peer, said, envelope, boxed, parts, relied, bytes } = coming;
+        let (session, agent) = (said.session(), &boxed.agent);
         let names = self.names(batch, session)?;
         let (from, to) = (agent.organisation(), orgs_in(&live.kept.session, &self.shared.settings.cell));
         let arrival = self.arrival(&live.kept.session.purpose, &from, &to, &names, Some(agent), batch);
@@ -428,7 +429,11 @@ impl Engine {
         if let Some(class) = said.class() {
             arrival.class(class)?;
         }
-        Ok(self.imported_note(batch, peer, (session, envelope), &from, parts, relied, bytes)?)
+        let sender = live.kept.session.participant(said.sender());
+        let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
+        let freight =
+            Freight { session, hash: envelope, envelope, organisation: &from, admitted_at: boxed.admitted_at };
+        Ok(self.imported(batch, &origin, &freight, parts, relied, bytes)?)
     }
 
     /// A refusal for good of something beside the chain that waited here; `false` if it is about something else.

@@ -261,7 +261,13 @@ impl Engine {
             (Said::Verdict, Some(id)) => self.weigh(batch, live, id),
             (Said::Verdict, None)
             | (
-                Said::Outcome | Said::Settlement | Said::Netting | Said::Endorsement | Said::Decision | Said::Request,
+                Said::Outcome
+                | Said::Settlement
+                | Said::Netting
+                | Said::Imports
+                | Said::Endorsement
+                | Said::Decision
+                | Said::Request,
                 _,
             ) => Ok(()),
         }

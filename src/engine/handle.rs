@@ -18,6 +18,7 @@ use super::core::REMEMBER_PROOF;
 use super::effects::{Effects, Settled};
 use super::links::{AddedPeer, Links};
 use super::operation::Operation;
+use super::question::Question;
 use super::request::{
     Answer, Caller, Endorsing, Invitation, Noting, Position, Registration, Search, Seat, Spent, StreamItem, StreamPage,
     Submission,
@@ -26,7 +27,7 @@ use super::shared::Common;
 use super::tables::Tag;
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{netting, operate, search, transcript, trust};
+use super::{operate, search, transcript, trust};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -432,10 +433,10 @@ impl Handle {
             return done;
         }
         let erases = matches!(operation, Operation::Erase { .. });
-        let asked = (operation == Operation::LedgerReconcile).then(|| self.now());
+        let question = Question::of(&operation, self.now());
         let value = self.operated(Command::Operate(Box::new(operation))).await?;
-        if let Some(asked) = asked {
-            return netting::awaited(&self.shared, asked).await;
+        if let Some(question) = question {
+            return question.answered(&self.shared, &value).await;
         }
         if !erases {
             return Ok(value);

@@ -68,6 +68,7 @@ impl Engine {
                 self.ledger_settle(batch, &peer, &org, (&amount, &currency), reference.as_deref())
             }
             Operation::LedgerReconcile => self.ask_nettings(batch),
+            Operation::ResidencyProve { selection } => self.ask_imports(batch, &selection),
             Operation::OrgList
             | Operation::PeerList
             | Operation::ConsentList
@@ -193,7 +194,8 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::LedgerDeposit { .. }
             | Operation::LedgerWithdraw { .. }
             | Operation::LedgerSettle { .. }
-            | Operation::LedgerReconcile => return Ok(None),
+            | Operation::LedgerReconcile
+            | Operation::ResidencyProve { .. } => return Ok(None),
         }))
     };
     read().unwrap_or_else(|fault| Some(Err(unavailable(&fault))))

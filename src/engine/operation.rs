@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::bundle::Selection;
 use crate::protocol::dispute::EscrowTo;
 use crate::protocol::ids::{AgentId, CellId, ConsentId, DisputeId, MessageId, OrgName, SessionId, SubjectRef};
 use crate::protocol::time::{Span, Timestamp};
@@ -218,6 +219,9 @@ pub enum Operation {
     OrgVerify {
         org: OrgName,
         how: Verified,
+    },
+    ResidencyProve {
+        selection: Selection,
     },
     AuditVerify,
     AuditProve {

@@ -9,7 +9,7 @@ use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::delegating;
 use super::effects::Settled;
-use super::ledgers::open_parts;
+use super::ledgers::{Freight, open_parts};
 use super::live::{Live, Past, cells_of};
 use super::placing::{Arriving, head_of};
 use super::registry;
@@ -335,8 +335,10 @@ impl Engine {
         let text = Envelope::of(message).text().len();
         let open: BTreeMap<String, PartFrame> =
             message.parts.iter().map(|(name, part)| (name.clone(), PartFrame::Open(part.clone()))).collect();
+        let admitted_at = submission.signed.admitted_at();
+        let freight = Freight { session: id, hash: envelope, envelope, organisation: &org, admitted_at };
         for crossing in &crossings {
-            self.exported(batch, id, envelope, &org, crossing, text, &open_parts(&open, crossing))?;
+            self.exported(batch, &freight, crossing, text, &open_parts(&open, crossing))?;
         }
         self.keep_pending(batch, live, submission, crossings, act.hold)?;
         let host = live.kept.session.host.clone();

@@ -39,9 +39,13 @@ impl Engine {
         match &stated.about {
             About::Agents { from, to } => match stated.said {
                 Said::Endorsement => self.take_endorsement(batch, peer, &stated, from, to),
-                Said::Outcome | Said::Settlement | Said::Netting | Said::Verdict | Said::Decision | Said::Request => {
-                    Err(misplaced().into())
-                }
+                Said::Outcome
+                | Said::Settlement
+                | Said::Netting
+                | Said::Imports
+                | Said::Verdict
+                | Said::Decision
+                | Said::Request => Err(misplaced().into()),
             },
             About::Session(session) => {
                 let mut live = self.take_out(batch, *session)?;
@@ -51,6 +55,7 @@ impl Engine {
             }
             About::Cells => match stated.said {
                 Said::Netting => self.take_netting(batch, peer, stated.jws),
+                Said::Imports => self.take_imports(batch, peer, stated.jws),
                 Said::Outcome
                 | Said::Settlement
                 | Said::Endorsement
@@ -87,7 +92,7 @@ impl Engine {
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
             Said::Request => return self.take_request(batch, peer, live, &stated.jws),
-            Said::Endorsement | Said::Netting => return Err(misplaced().into()),
+            Said::Endorsement | Said::Netting | Said::Imports => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }
         if live.kept.session.host == own {

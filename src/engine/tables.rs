@@ -30,8 +30,10 @@ use crate::protocol::settlement::{Settlement, Tally};
 use crate::protocol::time::Timestamp;
 use crate::protocol::trust;
 use crate::store::Table;
-use crate::wire::frame::{About, Crossing, Order, Relied, Said};
+use crate::wire::frame::{About, Crossing, Order, Said};
 
+/// What crossed a border.
+pub use super::ledgers::Crossed;
 /// Who is at home here.
 pub use super::residents::{Agent, AgentKey, AgentRow, ConsentKey, Org};
 /// A name in a key: its keyed hash.
@@ -465,29 +467,6 @@ pub struct Dead {
     pub dispatch: Dispatch,
     /// Why.
     pub refusal: Refusal,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// One entry of the export or import ledger (docs/spec/details.md S14).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Crossed {
-    /// The record's hash; for a submission not yet placed its E.
-    pub hash: Digest,
-    /// The session.
-    pub session: SessionId,
-    /// Whose data.
-    pub organisation: OrgName,
-    /// What of it, by data class.
-    pub classes: Vec<String>,
-    /// Length of the frame.
-    pub bytes: u64,
-    /// The consents relied on.
-    pub relied: Vec<Relied>,
-    /// From which cell.
-    pub from: CellId,
-    /// To which cell.
-    pub to: CellId,
     /// When.
     pub at: Timestamp,
 }

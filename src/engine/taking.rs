@@ -8,6 +8,7 @@ use super::command::PeerSaid;
 use super::core::{Batch, Engine};
 use super::delegating;
 use super::inbound::{Checked, Passed, record_of};
+use super::ledgers::Freight;
 use super::live::Live;
 use super::placing::{Arriving, head_of};
 use super::sending::{next_place, nothing};
@@ -197,7 +198,10 @@ impl Engine {
             }
         };
         let (hash, previous) = Self::link(live, &record);
-        self.imported(batch, peer, &record, hash, &submit.boxed.agent.organisation(), &submit.parts, relied, bytes)?;
+        let organisation = submit.boxed.agent.organisation();
+        let (session, admitted_at) = (submit.session_id, submit.boxed.admitted_at);
+        let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at };
+        self.imported(batch, peer, &freight, &submit.parts, relied, bytes)?;
         self.salt_used(batch, submit.session_id, submit.salt)?;
         let arriving = Arriving {
             record,
@@ -348,7 +352,7 @@ impl Engine {
             return self.distrust(batch, live, new, "the host's time ran back or ahead");
         }
         let relied = placed.relied.clone();
-        let organisation = placed.boxed.as_ref().map(|boxed| boxed.agent.organisation());
+        let sent = placed.boxed.as_ref().map(|boxed| (boxed.agent.organisation(), boxed.admitted_at));
         if let Some(why) = self.forged(batch, live, &placed, envelope)? {
             return self.distrust(batch, live, new, why);
         }
@@ -367,8 +371,11 @@ impl Engine {
             }
             Err(Stop::Fault(fault)) => return Err(fault.into()),
         };
-        if let Some(organisation) = organisation {
-            self.imported(batch, peer, record, hash, &organisation, &placed.parts, relied, bytes)?;
+        if let Some((organisation, admitted_at)) = sent {
+            let sender = record.sender.participant().and_then(|id| live.kept.session.participant(id));
+            let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
+            let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at };
+            self.imported(batch, &origin, &freight, &placed.parts, relied, bytes)?;
         }
         batch.put(&RECEIPTS, &(session, sequence, peer.clone()), &placed.receipt)?;
         let arriving = Arriving {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::Caller;
 use super::scopes;
-use super::shared::Shared;
+use super::shared::{Facts, Shared};
 use super::tables::{Logged, RECEIPTS};
 use super::view::{Reading, View, no_session, unavailable};
 use crate::protocol::ids::{CellId, OrgName, ParticipantId, SessionId};
@@ -163,22 +163,10 @@ impl<R: Rows> Export<'_, R> {
     fn cells(&self, session: &crate::protocol::session::Session) -> BTreeMap<CellId, Value> {
         let shared = self.view.shared;
         let facts = shared.facts.load();
-        let settings = &shared.settings;
         let mut cells = BTreeMap::new();
         let named: BTreeSet<&CellId> = session.participants.iter().map(|p| &p.home.cell).collect();
         for cell in named {
-            let entry = if *cell == settings.cell {
-                json!({"id": cell, "region": settings.region, "zone": settings.zone,
-                    "publicUrl": settings.public_url, "jwks": shared.signer.jwks})
-            } else {
-                let (region, zone) = settings.place_of(&facts, cell).unwrap_or_default();
-                let peer = facts.peers.get(cell);
-                let jwks = peer.and_then(|peer| serde_json::from_str::<Value>(peer.jwks.as_deref()?).ok());
-                json!({"id": cell, "region": region, "zone": zone,
-                    "publicUrl": peer.and_then(|peer| peer.public_url.clone()),
-                    "jwks": jwks.unwrap_or_else(|| json!({"keys": []}))})
-            };
-            cells.insert(cell.clone(), entry);
+            cells.insert(cell.clone(), cell_shown(shared, &facts, cell));
         }
         cells
     }
@@ -208,6 +196,19 @@ impl<R: Rows> Export<'_, R> {
         });
         Ok(about.map(Value::String).collect())
     }
+}
+
+/// A cell with the keys it is known by, as transcripts list cells.
+pub(super) fn cell_shown(shared: &Shared, facts: &Facts, cell: &CellId) -> Value {
+    let settings = &shared.settings;
+    if *cell == settings.cell {
+        return super::audit::own(shared);
+    }
+    let (region, zone) = settings.place_of(facts, cell).unwrap_or_default();
+    let peer = facts.peers.get(cell);
+    let jwks = peer.and_then(|peer| serde_json::from_str::<Value>(peer.jwks.as_deref()?).ok());
+    json!({"id": cell, "region": region, "zone": zone, "publicUrl": peer.and_then(|peer| peer.public_url.clone()),
+        "jwks": jwks.unwrap_or_else(|| json!({"keys": []}))})
 }
 
 /// The statement about the key that made a proof.

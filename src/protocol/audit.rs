@@ -81,7 +81,13 @@ fn one(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
 }
 
 /// The checkpoint of a log of `cell` in a note that the cell signed.
-fn signed(note: Option<&str>, log: &str, cell: &CellId, cells: &Cells, report: &mut Report) -> Option<Checkpoint> {
+pub(super) fn signed(
+    note: Option<&str>,
+    log: &str,
+    cell: &CellId,
+    cells: &Cells,
+    report: &mut Report,
+) -> Option<Checkpoint> {
     let Some(note) = note.and_then(Note::read) else {
         report.problem("checkpoint", "expected a C2SP signed note of a checkpoint");
         return None;

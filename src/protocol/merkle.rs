@@ -89,6 +89,20 @@ impl<F, K: Fn(u64) -> Result<Digest, F>> Tree<K> {
         path.into_iter().map(|node| self.node(node)).collect::<Result<_, _>>().map(Some)
     }
 
+    /// The hashes of the full trees over the first `size` entries, from left to right.
+    ///
+    /// # Errors
+    /// Those of the kept nodes.
+    pub fn peaks(&self, size: u64) -> Result<Vec<Digest>, F> {
+        let mut start = 0;
+        let mut hashes = Vec::new();
+        for leaves in peaks(size.min(self.size)) {
+            hashes.push(self.over(start, leaves)?);
+            start += leaves;
+        }
+        Ok(hashes)
+    }
+
     fn node(&self, node: u64) -> Result<Digest, F> {
         let level = node.trailing_ones();
         let start = (node + 1 - (1 << level)) / 2;
@@ -105,12 +119,21 @@ impl<F, K: Fn(u64) -> Result<Digest, F>> Tree<K> {
     }
 }
 
+/// The sizes of the full trees that a log of `size` entries consists of, from left to right.
+pub fn peaks(size: u64) -> impl Iterator<Item = u64> {
+    (0..u64::BITS).rev().map(|level| 1 << level).filter(move |leaves| size & leaves != 0)
+}
+
 /// The root over entries that are all at hand.
 pub fn root_of<'e>(entries: impl Iterator<Item = &'e [u8]>) -> Digest {
-    // The full trees from left to right, each with its number of leaves: two of one size become one of the next.
-    let mut full: Vec<(u64, Digest)> = Vec::new();
-    for entry in entries {
-        let (mut leaves, mut hash) = (1, leaf(entry));
+    root_after(Vec::new(), entries.map(leaf))
+}
+
+/// The root of a log that consists of the full trees `full`, each with its number of leaves, and then of `leaves`.
+pub fn root_after(mut full: Vec<(u64, Digest)>, hashes: impl Iterator<Item = Digest>) -> Digest {
+    // Two trees of one size become one of the next.
+    for hash in hashes {
+        let (mut leaves, mut hash) = (1, hash);
         while let Some((_, left)) = full.pop_if(|(before, _)| *before == leaves) {
             (leaves, hash) = (2 * leaves, parent(left, hash));
         }
@@ -192,6 +215,18 @@ mod tests {
             if size > 0 {
                 assert_eq!(root.bytes().as_slice(), other.root().as_bytes().as_slice(), "{size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_root_follows_from_the_full_trees_before_and_the_leaves_after() {
+        let all = entries(40);
+        let nodes = kept(&all);
+        let tree = Tree::of(40, |node| Ok::<_, Infallible>(nodes[&node]));
+        for first in 0..=40_u64 {
+            let full = peaks(first).zip(tree.peaks(first).unwrap()).collect();
+            let rest = all.iter().skip(usize::try_from(first).unwrap()).map(|entry| leaf(entry));
+            assert_eq!(root_after(full, rest), mth(&all), "{first}");
         }
     }
 

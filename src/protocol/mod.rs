@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod beside;
+pub mod bundle;
 pub mod ceiling;
 pub mod certificate;
 pub mod chain;

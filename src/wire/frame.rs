@@ -120,6 +120,8 @@ pub enum Said {
     Netting,
     /// A member's operator asks the host's to resolve a session.
     Request,
+    /// What the signing cell has imported from the other, or its question for that.
+    Imports,
 }
 
 /// What a statement is about.
@@ -149,6 +151,7 @@ impl Said {
             Self::Verdict | Self::Decision => Kind::Verdict,
             Self::Netting => Kind::Netting,
             Self::Request => Kind::Request,
+            Self::Imports => Kind::Imports,
         }
     }
 
@@ -161,7 +164,7 @@ impl Said {
             Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
             // Of a session it names no more than both cells have of it.
-            Self::Netting | Self::Request => None,
+            Self::Netting | Self::Request | Self::Imports => None,
         }
     }
 }

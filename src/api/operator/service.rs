@@ -83,6 +83,7 @@ verbs! {
     org_verify OrgVerifyRequest;
     ledger_settle LedgerSettleRequest;
     ledger_reconcile LedgerReconcileRequest;
+    residency_prove ResidencyProveRequest;
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;
     audit_export AuditExportRequest;

@@ -68,7 +68,7 @@ impl Cells {
         self.0.get(id).into_iter().flat_map(|cell| cell.keys.values())
     }
 
-    pub(super) fn lists(&self, id: &CellId) -> bool {
+    pub(in crate::protocol) fn lists(&self, id: &CellId) -> bool {
         self.0.contains_key(id)
     }
 
@@ -77,7 +77,7 @@ impl Cells {
     }
 
     /// Whether the cell is shown where a signed consent says it is; a cell that is not listed is shown nowhere.
-    pub(super) fn lies_where(&self, party: &Party) -> bool {
+    pub(in crate::protocol) fn lies_where(&self, party: &Party) -> bool {
         self.0.get(&party.cell).is_none_or(|cell| {
             cell.region.as_deref() == Some(&party.region) && cell.zone.as_deref() == Some(party.zone.as_str())
         })

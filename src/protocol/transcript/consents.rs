@@ -11,13 +11,13 @@ use crate::protocol::ids::{ConsentId, OrgName};
 
 /// Those whose signatures hold.
 #[derive(Debug, Default)]
-pub(super) struct Consents {
+pub(in crate::protocol) struct Consents {
     valid: Vec<Consent>,
     by_name: BTreeMap<(ConsentId, u64), usize>,
 }
 
 impl Consents {
-    pub(super) fn read(file: &Value, pins: &Pins, report: &mut Report) -> Self {
+    pub(in crate::protocol) fn read(file: &Value, pins: &Pins, report: &mut Report) -> Self {
         let mut consents = Self::default();
         for (index, value) in super::list(file, "consents", report).iter().enumerate() {
             match read_one(value, pins, report) {
@@ -35,12 +35,12 @@ impl Consents {
     }
 
     /// All of them.
-    pub(super) fn valid(&self) -> &[Consent] {
+    pub(in crate::protocol) fn valid(&self) -> &[Consent] {
         &self.valid
     }
 
     /// The one of that id and version.
-    pub(super) fn find(&self, id: ConsentId, version: u64) -> Option<&Consent> {
+    pub(in crate::protocol) fn find(&self, id: ConsentId, version: u64) -> Option<&Consent> {
         self.valid.get(*self.by_name.get(&(id, version))?)
     }
 }

@@ -11,7 +11,7 @@
 mod agents;
 pub(super) mod cells;
 mod chain;
-mod consents;
+pub(super) mod consents;
 mod disputes;
 mod parts;
 mod proofs;

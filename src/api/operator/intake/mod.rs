@@ -9,6 +9,7 @@ mod erase;
 mod ledger;
 mod org;
 mod peer;
+mod residency;
 mod session;
 mod trust;
 

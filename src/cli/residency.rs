@@ -1,0 +1,71 @@
+//! `residency`: everything that left, each under a consent valid at that moment, and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::answer::Answer;
+use super::audit::written;
+use super::failure::Failure;
+use super::running::{self, document};
+use super::verify::{pins, told};
+use crate::api::operator::contract::ResidencyProveRequest;
+use crate::api::operator::contract::residency_prove_request::{Day, What};
+use crate::protocol::bundle;
+use crate::protocol::transcript::Verdict;
+
+/// Proofs of residency.
+#[derive(Debug, Subcommand)]
+pub enum Residency {
+    /// What left of a session, or of an organisation's data on a day, as a bundle for strangers.
+    Prove(Prove),
+    /// Check a bundle off line; exit status 1 if it is corrupt.
+    Verify {
+        /// What `residency prove` wrote.
+        file: PathBuf,
+        /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
+}
+
+/// What is to be proven, and where it goes.
+#[derive(Debug, Args)]
+pub struct Prove {
+    /// The session.
+    #[arg(long, required_unless_present = "org", conflicts_with_all = ["org", "day"])]
+    session: Option<String>,
+    /// The organisation whose data it was; with --day.
+    #[arg(long, visible_alias = "organisation", requires = "day")]
+    org: Option<String>,
+    /// The day, in UTC.
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "org")]
+    day: Option<String>,
+    /// Where it is written instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Residency {
+    pub fn carry_out(self, config: Option<&Path>) -> Result<Answer, Failure> {
+        match self {
+            Self::Prove(prove) => running::ask(config, async |cell| {
+                let out = prove.out.clone();
+                written(document(cell.residency_prove(prove.request()).await)?, out.as_deref())
+            }),
+            Self::Verify { file, ca } => {
+                let bytes = std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
+                let report = bundle::verify_bytes(&bytes, &pins(ca.as_deref())?);
+                let status = u8::from(report.verdict() != Verdict::Verified);
+                Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
+            }
+        }
+    }
+}
+
+impl Prove {
+    fn request(self) -> ResidencyProveRequest {
+        let day = self.org.zip(self.day).map(|(org, day)| What::Day(Day { org, day }));
+        ResidencyProveRequest { what: self.session.map(What::Session).or(day) }
+    }
+}

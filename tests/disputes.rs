@@ -14,6 +14,7 @@ use asp_cell::protocol::ids::{CommitmentId, DisputeId, SessionId};
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::time::Span;
 use asp_cell::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
+use asp_cell::protocol::trust::evidence;
 use asp_cell::protocol::verdict::Ruling;
 use asp_cell::testkit::beside::salted;
 use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Topology};
@@ -265,6 +266,15 @@ async fn after_the_end_a_decision_stands_beside_the_sealed_chain() -> Result<(),
         let seen = agent.session(session).await?;
         assert_eq!((commitment(&seen, 0).0, &seen["commitments"][0]["breach"]["severity"]), ("breached", &json!(9)));
         assert_eq!(agent.head(session).await?, head, "a sealed head never changes");
+    }
+    // The session was a success; now that the breach is known it is none, and the newest outcomes bear that out.
+    for (cell, agent) in [(HOME, BUYER), (ABROAD, SELLER)] {
+        let file = net.cell(cell)?.operate(Operation::TrustShow { agent: agent.parse().unwrap() }).await?;
+        let report = evidence::verify_bytes(file.to_string().as_bytes(), &Pins::default());
+        assert_eq!(report.verdict(), Verdict::Verified, "{agent}: {}", report.to_json());
+        let facts: Vec<&Value> = file["facts"].as_array().unwrap().iter().map(|row| &row["fact"]).collect();
+        let changed = facts.iter().any(|fact| **fact == json!({"recounted": -1.0}));
+        assert!(changed, "{agent}: {facts:?}");
     }
     Ok(())
 }

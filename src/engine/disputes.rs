@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::live::Live;
-use super::reputation::About;
+use super::reputation::{About, crosses};
 use super::stop::{Step, Stop};
 use super::tables::{DISPUTES, VERDICTS};
 use crate::crypto::digest::Digest;
 use crate::protocol::dispute::EscrowTo;
 use crate::protocol::ids::{CellId, DisputeId, MessageId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::{Changes, Dispute, State};
+use crate::protocol::session::{Changes, Dispute};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::SystemEvent;
 use crate::protocol::trust::Fact;
@@ -61,20 +61,17 @@ impl Engine {
     }
 
     /// Severity booked on another than the obligor, whose own breaches are decisions on its commitments.
-    fn fine(&mut self, batch: &mut Batch<'_>, live: &Live, dispute: &Dispute) -> Step<()> {
-        let session = &live.kept.session;
-        if !dispute.ended.as_ref().is_some_and(|(verdict, _)| verdict.ruling == Ruling::Resolved) {
+    fn fine(&mut self, batch: &mut Batch<'_>, live: &mut Live, dispute: &Dispute) -> Step<()> {
+        let session = live.kept.session.clone();
+        let Some(fine) = session.fines().into_iter().find(|fine| fine.dispute == dispute.id) else { return Ok(()) };
+        if !crosses(&session, fine.by, fine.of) {
             return Ok(());
         }
-        let found = session.penalties().into_iter().find(|penalty| {
-            let obligor = session.commitment(penalty.commitment).map(|commitment| commitment.obligor);
-            penalty.commitment == dispute.commitment && penalty.of == dispute.against && obligor != Some(penalty.of)
-        });
-        let (Some(penalty), false) = (found, session.is_internal()) else { return Ok(()) };
         let names = self.names(batch, session.id)?;
-        let Some(agent) = names.get(&penalty.of) else { return Ok(()) };
-        let about = About { agent, session: Some(session), participant: Some(penalty.of), at: batch.now };
-        self.learn(batch, &about, Fact::Fined(penalty.breach.severity))
+        let Some(agent) = names.get(&fine.of) else { return Ok(()) };
+        let about = About { agent, session: Some(&session), participant: Some(fine.of), at: fine.breach.at };
+        self.learn(batch, &about, Fact::Fined(fine.breach.severity))?;
+        self.refresh_trust(batch, live, &[fine.of])
     }
 
     fn tell_dispute(&mut self, batch: &mut Batch<'_>, live: &Live, dispute: &Dispute) -> Step<()> {
@@ -93,15 +90,13 @@ impl Engine {
         live.changed = true;
         self.end_moves(batch, live, changes, cause)?;
         self.book_changes(batch, live, changes)?;
-        if live.kept.session.state == State::Closed && !changes.commitments.is_empty() {
-            self.state_outcome(batch, live)?;
-        }
         for id in &changes.commitments {
             if let Some(commitment) = live.kept.commitment(*id) {
                 self.tell(batch, live, true, "commitment", json!({"commitment": commitment}))?;
             }
         }
-        self.disputes_moved(batch, live, changes)
+        self.disputes_moved(batch, live, changes)?;
+        self.restate_outcome(batch, live)
     }
 
     /// This cell's verdict, if it is one of the parties' cells: signed, kept, sent.

@@ -6,7 +6,7 @@
 
 use super::core::{Batch, Engine};
 use super::live::Live;
-use super::stop::{Step, bug, fault_of};
+use super::stop::{Step, Stop, bug, fault_of};
 use super::tables::{ESCROWS, Escrow, Pending};
 use crate::crypto::digest::Digest;
 use crate::protocol::escrow::{self, Hold, Move};
@@ -19,6 +19,7 @@ use crate::protocol::session::{Act, Changes, Session};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::Pledge;
 use crate::protocol::time::Timestamp;
+use crate::protocol::trust::Level;
 use crate::store::{Fault, View as _};
 
 impl Engine {
@@ -34,7 +35,7 @@ impl Engine {
     ) -> Step<()> {
         let Some(hold) = session.hold_of(act, at) else { return Ok(()) };
         let Some(pledge) = act.pledge() else { return Ok(()) };
-        if !duty(session, act.sender, pledge)? {
+        if !self.duty(batch, session, act.sender, pledge)? {
             return Ok(());
         }
         session.check_escrow(act.sender, pledge)?;
@@ -51,10 +52,11 @@ impl Engine {
     ) -> Step<()> {
         let Some(hold) = session.hold_of(act, batch.now) else { return Ok(()) };
         let Some(pledge) = act.pledge().filter(|pledge| pledge.depends_on.is_some()) else { return Ok(()) };
-        if duty(session, act.sender, pledge).unwrap_or(false) {
-            self.lock_hold(batch, hold, act, cause)?;
+        match self.duty(batch, session, act.sender, pledge) {
+            Ok(true) => self.lock_hold(batch, hold, act, cause),
+            Ok(false) | Err(Stop::Refused(_)) => Ok(()),
+            Err(fault) => Err(fault),
         }
-        Ok(())
     }
 
     fn lock_hold(&mut self, batch: &mut Batch<'_>, hold: Hold, act: &mut Act, cause: Digest) -> Step<()> {
@@ -71,10 +73,10 @@ impl Engine {
     }
 
     /// The host takes a COMMIT of another cell's agent with its hold, or demands one by the levels as it sees them.
-    pub(super) fn demand_hold(&self, live: &Live, act: &Act, at: Timestamp) -> Step<()> {
+    pub(super) fn demand_hold(&self, batch: &Batch<'_>, live: &Live, act: &Act, at: Timestamp) -> Step<()> {
         let session = &live.kept.session;
         if let (None, Some(pledge), Some(hold)) = (&act.hold, act.pledge(), session.hold_of(act, at))
-            && duty(session, act.sender, pledge)?
+            && self.duty(batch, session, act.sender, pledge)?
         {
             session.check_escrow(act.sender, pledge)?;
             let detail = format!("at these levels the payment must be escrowed, and cell {} sent no hold", hold.cell);
@@ -175,11 +177,15 @@ impl Engine {
         batch.put(&ESCROWS, &key, &escrow)?;
         Ok(())
     }
-}
 
-/// Whether a payment of this sender is to be escrowed, by the lower level of the two as this cell sees them.
-fn duty(session: &Session, sender: ParticipantId, pledge: &Pledge) -> Result<bool, Refusal> {
-    let standing = |id| session.participant(id).and_then(|participant| participant.standing.as_ref());
-    let level = |id| standing(id).map_or(0, |standing| standing.level);
-    escrow::duty([level(sender), level(pledge.beneficiary)], session.constraints.escrow, pledge.escrow)
+    /// Whether a payment of this sender is to be escrowed, by the lower level of the two as this cell enforces it now:
+    /// the same levels that bound the amount.
+    fn duty(&self, batch: &Batch<'_>, session: &Session, sender: ParticipantId, pledge: &Pledge) -> Step<bool> {
+        let level = |id| match session.participant(id) {
+            Some(participant) => self.level_of(batch, session, participant),
+            None => Ok(Level::Probation),
+        };
+        let levels = [level(sender)?.number(), level(pledge.beneficiary)?.number()];
+        Ok(escrow::duty(levels, session.constraints.escrow, pledge.escrow)?)
+    }
 }

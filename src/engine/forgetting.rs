@@ -74,6 +74,9 @@ impl Engine {
         for (key, _) in batch.txn.under(&tables::BOOKED, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&tables::BOOKED, &key);
         }
+        for (key, _) in batch.txn.under(&tables::COUNTED, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&tables::COUNTED, &key);
+        }
         for ((one, other), _) in batch.txn.under(&tables::MET, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&tables::MET, &(one, other));
             batch.remove(&tables::MET, &(other, one));

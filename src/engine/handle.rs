@@ -27,7 +27,7 @@ use super::shared::Common;
 use super::tables::Tag;
 use super::view::{Reading, View, unavailable};
 use super::writer::{Heard, Job};
-use super::{operate, search, transcript, trust};
+use super::{operate, search, transcript};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{AgentId, CellId, DisputeId, MessageId, ReferenceId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -245,9 +245,9 @@ impl Handle {
         search::profile(&self.shared, &self.rows()?, agent, self.now())
     }
 
-    /// The signed trust of an agent of this cell.
-    pub fn trust(&self, _caller: &Caller, agent: &AgentId) -> Result<Value, Refusal> {
-        trust::answer(&self.shared, &self.rows()?, agent, self.now())
+    /// The signed trust of an agent of this cell, or of another's that showed it to the caller's organisation.
+    pub fn trust(&self, caller: &Caller, agent: &AgentId) -> Result<Value, Refusal> {
+        View { shared: &self.shared, rows: &self.rows()? }.trust(caller, agent, self.now())
     }
 
     /// An agent endorses another.

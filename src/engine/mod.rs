@@ -38,6 +38,7 @@ mod endorsing;
 mod epochs;
 mod erasing;
 mod escrows;
+mod evidence;
 mod forgetting;
 pub mod handle;
 pub mod inbound;
@@ -73,6 +74,7 @@ mod taking;
 mod timing;
 mod transcript;
 mod trust;
+mod verified;
 pub mod view;
 pub mod writer;
 

@@ -162,7 +162,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             Operation::DisputeShow { dispute } => super::disputed::show(shared, &rows, *dispute)?,
             Operation::DisputePack { dispute } => super::disputed::pack(shared, &rows, *dispute, now)?,
             Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
-            Operation::TrustShow { agent } => super::reputation::shown(shared, &rows, agent, now)?,
+            Operation::TrustShow { agent } => View { shared, rows: &rows }.trust_evidence(agent, now)?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
             Operation::AuditProve { index } => audit::prove(shared, &rows, *index)?,
             Operation::AuditExport => audit::export(shared, &rows)?,

@@ -8,14 +8,19 @@ use super::core::{Batch, Engine};
 use super::live::Live;
 use super::stop::{Step, Stop};
 use super::tables::OUTCOMES;
-use crate::crypto::jws::Kind;
-use crate::protocol::ids::SessionId;
+use crate::crypto::jws::{Claim, Kind};
+use crate::protocol::ids::{CellId, SessionId};
 use crate::store::{Fault, Order, View as Rows};
 use crate::wire::frame::Said;
 
-/// Signs what this cell says of the session's end and queues it for the other cells that a consent lets have it.
+/// Signs what this cell says of the session's end and queues it for the other cells that a consent lets have it; once,
+/// as long as it says the same.
 pub(super) fn state(engine: &mut Engine, batch: &mut Batch<'_>, live: &Live, payload: &Value) -> Step<()> {
     let own = engine.shared.settings.cell.clone();
+    let said = batch.txn.get(&OUTCOMES, &(live.kept.session.id, own.clone()))?;
+    if said.and_then(|jws| Claim::read(&jws, Kind::Outcome).ok()).is_some_and(|said| said.unproven() == payload) {
+        return Ok(());
+    }
     let jws = engine.shared.sign(Kind::Outcome, payload);
     batch.put(&OUTCOMES, &(live.kept.session.id, own.clone()), &jws)?;
     let host = live.kept.session.host.clone();
@@ -32,6 +37,7 @@ pub(super) fn state(engine: &mut Engine, batch: &mut Batch<'_>, live: &Live, pay
 }
 
 /// The outcomes of a session, one a cell.
-pub(super) fn all(rows: &impl Rows, session: SessionId) -> Result<Vec<String>, Fault> {
-    Ok(rows.under(&OUTCOMES, &(session,), Order::Forward, usize::MAX)?.into_iter().map(|(_, jws)| jws).collect())
+pub(super) fn all(rows: &impl Rows, session: SessionId) -> Result<Vec<(CellId, String)>, Fault> {
+    let said = rows.under(&OUTCOMES, &(session,), Order::Forward, usize::MAX)?;
+    Ok(said.into_iter().map(|((_, cell), jws)| (cell, jws)).collect())
 }

@@ -116,6 +116,7 @@ impl Engine {
         }
         batch.put(&PLACES, &(session, sequence), &Place { log, events })?;
         self.unseat_dropped(batch, live, changes)?;
+        self.tell_verified(batch, live, &logged.record)?;
         live.changed = true;
         live.remember(sequence, arriving.hash);
         batch.effects.sessions.insert(session);
@@ -252,6 +253,7 @@ impl Engine {
         let place = scopes::place(session, participant.bytes(), "seat");
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
+        self.note_known(batch, &live.kept.session, participant, (cell, sitter))?;
         batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
         let row = SeatRow { organisation, cell: cell.clone(), sealed: Some(sealed) };
         batch.put(&SEATS, &(session, participant), &row)?;

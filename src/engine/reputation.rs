@@ -12,19 +12,17 @@ use super::live::Live;
 use super::operation::Assigned;
 use super::outcomes;
 use super::registry;
-use super::shared::Shared;
 use super::stop::Step;
-use super::tables::{BOOKED, Booked, INVITED, REPUTATIONS, Reputation, Tag};
+use super::tables::{BOOKED, Booked, COUNTED, INVITED, REPUTATIONS, Reputation};
 use super::view::View;
 use crate::crypto::digest::Digest;
-use crate::crypto::json::canonical;
 use crate::protocol::commitment::{Commitment, Kind, Status};
 use crate::protocol::ids::{AgentId, ParticipantId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Changes, Session, State};
 use crate::protocol::time::Timestamp;
-use crate::protocol::trust::{self, Closed, Decision, Fact, Facts, Identity};
-use crate::store::{Fault, Order, View as Rows};
+use crate::protocol::trust::{self, Closed, Decision, Fact, Facts, Identity, evidence};
+use crate::store::{Fault, Order, View as _};
 
 /// Records of a closed session read for response times.
 const MOST_RECORDS: usize = 10_000;
@@ -41,14 +39,15 @@ pub(super) struct About<'a> {
 impl Engine {
     /// Books what a record brought about.
     pub(super) fn book_changes(&mut self, batch: &mut Batch<'_>, live: &mut Live, changes: &Changes) -> Step<()> {
-        let ended = changes.to.is_final() && !live.kept.counted;
+        let ended = changes.to.is_final() && live.kept.counted.is_none();
         if changes.commitments.is_empty() && !ended {
             return Ok(());
         }
         let names = self.names(batch, live.kept.session.id)?;
-        self.book_decisions(batch, live, &names)?;
+        let mut concerned = self.book_decisions(batch, live, &names)?;
         if ended {
-            live.kept.counted = true;
+            concerned = live.kept.session.participants.iter().map(|participant| participant.id).collect();
+            live.kept.counted = Some(0.0);
             match live.kept.session.state {
                 State::Closed => self.book_end(batch, live, &names)?,
                 State::Failed => self.uncount_opening(batch, live, &names),
@@ -60,23 +59,25 @@ impl Engine {
                 | State::Escalated => {}
             }
         }
-        Ok(())
+        self.refresh_trust(batch, live, &concerned)
     }
 
-    /// Commitments decided, or decided otherwise than before, since they were looked at last.
+    /// Commitments decided, or decided otherwise than before, since they were looked at last; whose they are.
     pub(super) fn book_decisions(
         &mut self,
         batch: &mut Batch<'_>,
         live: &mut Live,
         names: &BTreeMap<ParticipantId, AgentId>,
-    ) -> Step<()> {
+    ) -> Step<Vec<ParticipantId>> {
         let session = live.kept.session.clone();
+        let mut concerned = Vec::new();
         for commitment in &session.commitments {
             let before = live.kept.decided.get(&commitment.id).copied();
             let now = decision(&session, commitment);
             if before == now {
                 continue;
             }
+            concerned.push(commitment.obligor);
             if let Some(agent) = names.get(&commitment.obligor) {
                 let about = About {
                     agent,
@@ -93,16 +94,19 @@ impl Engine {
                 None => live.kept.decided.remove(&commitment.id),
             };
         }
-        Ok(())
+        Ok(concerned)
     }
 
     /// A session reached CLOSED: its outcome is signed, and counts for all who took part.
-    fn book_end(&mut self, batch: &mut Batch<'_>, live: &Live, names: &BTreeMap<ParticipantId, AgentId>) -> Step<()> {
+    fn book_end(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &mut Live,
+        names: &BTreeMap<ParticipantId, AgentId>,
+    ) -> Step<()> {
         let session = live.kept.session.clone();
-        let outcome = self.state_outcome(batch, live)?;
-        let internal = session.is_internal();
-        let breach = session.commitments.iter().any(|commitment| commitment.breach.is_some());
-        let success = session.outcome.map_or(0.0, |outcome| trust::weight(outcome, breach, internal));
+        let success = success(&session);
+        live.kept.counted = Some(success);
         let present: Vec<&AgentId> = names
             .iter()
             .filter(|(id, _)| session.participant(**id).is_some_and(|p| p.joined))
@@ -121,19 +125,39 @@ impl Engine {
             for rating in rated.filter(|rating| crosses(&session, rating.by, rating.of)) {
                 self.learn(batch, &about, Fact::Rated(rating.rating))?;
             }
-            let whole = if internal { 0.5 } else { 1.0 };
+            let whole = if session.is_internal() { 0.5 } else { 1.0 };
             let idle = participant.home.cell == self.shared.settings.cell;
-            let closed = Closed { success, whole, idle, end_to_end: session.constraints.end_to_end, outcome };
+            let closed = Closed { success, whole, idle, end_to_end: session.constraints.end_to_end };
             self.learn(batch, &about, Fact::Closed(closed))?;
         }
-        Ok(())
+        self.state_outcome(batch, live, names)
+    }
+
+    /// What its parties' cells said of a closed session has changed: it counts as it says now, and is signed anew.
+    pub(super) fn restate_outcome(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
+        let Some(before) = live.kept.counted.filter(|_| live.kept.session.state == State::Closed) else {
+            return Ok(());
+        };
+        let names = self.names(batch, live.kept.session.id)?;
+        let now = success(&live.kept.session);
+        if (now - before).abs() > f64::EPSILON {
+            live.kept.counted = Some(now);
+            let session = live.kept.session.clone();
+            for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
+                let Some(agent) = names.get(&participant.id) else { continue };
+                let (session, participant) = (Some(&session), Some(participant.id));
+                let about = About { agent, session, participant, at: live.kept.session.head.timestamp };
+                self.learn(batch, &about, Fact::Recounted(now - before))?;
+            }
+        }
+        self.state_outcome(batch, live, &names)
     }
 
     /// A rating given after the end.
     pub(super) fn book_rating(
         &mut self,
         batch: &mut Batch<'_>,
-        live: &Live,
+        live: &mut Live,
         rating: crate::protocol::session::Rating,
     ) -> Step<()> {
         let session = &live.kept.session;
@@ -145,8 +169,8 @@ impl Engine {
                 self.learn(batch, &about, Fact::Rated(rating.rating))?;
             }
         }
-        self.state_outcome(batch, live)?;
-        Ok(())
+        self.restate_outcome(batch, live)?;
+        self.refresh_trust(batch, live, &[rating.of])
     }
 
     /// Books one fact and folds it into the agent's reputation.
@@ -164,14 +188,10 @@ impl Engine {
             }
         };
         reputation.facts.book(&fact, about.at);
-        let counted = matches!(fact, Fact::Closed(_));
         let (session, participant) = (about.session.map(|session| session.id), about.participant);
         let row = Booked { at: about.at, session, participant, fact };
         batch.put(&BOOKED, &(tag, reputation.booked), &row)?;
         reputation.booked += 1;
-        if counted {
-            reputation.outcomes = outcomes_digest(&booked(&batch.txn, tag)?);
-        }
         batch.put(&REPUTATIONS, &tag, &reputation)?;
         Ok(())
     }
@@ -233,17 +253,38 @@ impl Engine {
         Ok(json!({"agentId": agent, "trust": shown}))
     }
 
-    /// Signs the session's outcome as it stands and tells the other cells; its digest.
-    pub(super) fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live) -> Step<Digest> {
-        let payload = live.kept.session.outcome_view(&self.shared.settings.cell);
-        let digest = Digest::of(&[canonical(&payload).as_bytes()]);
+    /// Signs the session's outcome as it stands, tells the other cells, and counts it in the trust of its parties.
+    fn state_outcome(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        names: &BTreeMap<ParticipantId, AgentId>,
+    ) -> Step<()> {
+        let session = &live.kept.session;
+        let payload = session.outcome_view(&self.shared.settings.cell);
+        let digest = evidence::outcome_digest(&payload);
         outcomes::state(self, batch, live, &payload)?;
-        Ok(digest)
+        for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
+            let Some(agent) = names.get(&participant.id) else { continue };
+            let tag = self.shared.agent_tag(agent);
+            batch.put(&COUNTED, &(tag, session.id), &digest)?;
+            let Some(mut reputation) = batch.txn.get(&REPUTATIONS, &tag)? else { continue };
+            let counted = batch.txn.under(&COUNTED, &(tag,), Order::Forward, usize::MAX)?;
+            reputation.outcomes = evidence::outcomes_digest(counted.into_iter().map(|(_, digest)| digest));
+            batch.put(&REPUTATIONS, &tag, &reputation)?;
+        }
+        Ok(())
     }
 }
 
+/// What a closed session counts among successes now.
+fn success(session: &Session) -> f64 {
+    let breach = session.commitments.iter().any(|commitment| commitment.breach.is_some());
+    session.outcome.map_or(0.0, |outcome| trust::weight(outcome, breach, session.is_internal()))
+}
+
 /// Whether two are of different organisations: within one, commitments and ratings count in no component.
-fn crosses(session: &Session, one: ParticipantId, other: ParticipantId) -> bool {
+pub(super) fn crosses(session: &Session, one: ParticipantId, other: ParticipantId) -> bool {
     let home = |id| session.participant(id).map(|participant| &participant.home.organisation);
     home(one) != home(other)
 }
@@ -270,70 +311,4 @@ fn decision(session: &Session, commitment: &Commitment) -> Option<Decision> {
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a session stay far below 2^53")]
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     (to - from).0.max(0) as f64 / 1000.0
-}
-
-/// `trust show`: the score, and why: every fact it stands on.
-pub(super) fn shown(
-    shared: &Shared,
-    rows: &impl Rows,
-    agent: &AgentId,
-    now: Timestamp,
-) -> Result<Result<Value, Refusal>, Fault> {
-    let booked = booked(rows, shared.agent_tag(agent))?;
-    let facts: Vec<Value> = booked.iter().map(Booked::shown).collect();
-    let Some(known) = registry::agent(shared, rows, agent)? else {
-        let Some(seen) = rows.get(&REPUTATIONS, &shared.agent_tag(agent))? else {
-            let detail = format!("no agent {agent} in this cell, and none of its sessions");
-            return Ok(Err(Refusal::new(Code::NotFound, detail)));
-        };
-        let own = seen.facts.own.settled + seen.facts.own.breached;
-        return Ok(Ok(json!({"agentId": agent, "penalty": seen.facts.penalty.booked, "decided": own,
-            "estimate": seen.facts.estimate(&agent.organisation(), now).value(), "facts": facts})));
-    };
-    let mut outcomes = Vec::new();
-    for session in booked.iter().filter(|row| matches!(row.fact, Fact::Closed(_))).filter_map(|row| row.session) {
-        outcomes.extend(outcomes::all(rows, session)?);
-    }
-    let signed = super::trust::signed(shared, rows, &known, now)?;
-    let facts_now = super::trust::facts(shared, rows, &known)?;
-    let level = facts_now.level(&agent.organisation(), now);
-    let mut shown = json!({"type": trust::evidence::TYPE, "agentId": agent, "cell": shared.settings.cell, "asOf": now,
-        "ceiling": level.ceiling().map(|usd| json!({"amount": format!("{usd}.00"), "currency": "USD"})),
-        "identityLevel": facts_now.identity.level(), "registeredAt": known.registered_at, "keySince": facts_now.key_since,
-        "signature": signed, "facts": facts, "outcomes": outcomes, "cells": [super::audit::own(shared)]});
-    if let (Some(members), Value::Object(view)) = (shown.as_object_mut(), facts_now.view(&agent.organisation(), now)) {
-        members.extend(view);
-    }
-    Ok(Ok(shown))
-}
-
-impl Booked {
-    fn shown(&self) -> Value {
-        json!({"at": self.at, "sessionId": self.session, "participantId": self.participant, "fact": self.fact})
-    }
-}
-
-/// Everything booked for an agent, in order.
-pub(super) fn booked(rows: &impl Rows, tag: Tag) -> Result<Vec<Booked>, Fault> {
-    Ok(rows.under(&BOOKED, &(tag,), Order::Forward, usize::MAX)?.into_iter().map(|(_, row)| row).collect())
-}
-
-/// `outcomes` of a signed trust: SHA-256 of the JCS of the sorted digests of the outcomes counted.
-pub(super) fn outcomes_digest(booked: &[Booked]) -> Digest {
-    let mut digests: Vec<String> = booked
-        .iter()
-        .filter_map(|row| match &row.fact {
-            Fact::Closed(closed) => Some(closed.outcome.to_string()),
-            Fact::Decided(_)
-            | Fact::Reversed(_)
-            | Fact::Rated(_)
-            | Fact::Answered(_)
-            | Fact::Endorsed(_)
-            | Fact::Imported(_)
-            | Fact::Infrastructure(_)
-            | Fact::Fined(_) => None,
-        })
-        .collect();
-    digests.sort();
-    Digest::of(&[canonical(&json!(digests)).as_bytes()])
 }

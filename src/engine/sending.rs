@@ -18,6 +18,7 @@ use super::scopes::{self, Owned};
 use super::stop::Step;
 use super::tables::{self, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, What};
 use super::trust;
+use super::verified;
 use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
@@ -91,9 +92,7 @@ impl Engine {
             let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
             let standing = match registry::agent(&self.shared, &batch.txn, &seat.agent)? {
                 Some(agent) => {
-                    let (rows, now) = (&batch.txn, batch.now);
-                    let signed = trust::signed(&self.shared, rows, &agent, now)?;
-                    Some(trust::standing(&self.shared, rows, &settings.cell, &agent.id, Some(&signed), now)?)
+                    Some(verified::standing(&self.shared, &batch.txn, &settings.cell, &agent.id, None, batch.now)?)
                 }
                 None => None,
             };
@@ -216,8 +215,8 @@ impl Engine {
         let past = Past::new(&batch.txn, live);
         // minTrustScore binds the score as the host enforces it: docs/spec/details.md section 3.
         let hosted = live.kept.session.host == self.shared.settings.cell;
-        let sender = live.kept.session.participant(act.sender).filter(|_| hosted);
-        let score = sender.and_then(|sender| sender.standing.as_ref()).map(|standing| standing.effective);
+        let answers = hosted && act.performative() == Performative::Introduce;
+        let score = if answers { self.score_of(batch, &live.kept.session, act.sender)? } else { None };
         let judged = live.kept.session.judge(act, at, &Facts { history: &past, score });
         past.end()?;
         judged?;

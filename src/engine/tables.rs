@@ -121,8 +121,12 @@ pub const AUDIT: Table<u64, Audited> = Table::new("audit");
 pub const REPUTATIONS: Table<Tag, Reputation> = Table::new("reputations");
 /// The facts of each agent in the order in which they were booked.
 pub const BOOKED: Table<(Tag, u64), Booked> = Table::new("booked");
+/// The newest outcome of each closed session that counts in an agent's trust, by its digest.
+pub const COUNTED: Table<(Tag, SessionId), Digest> = Table::new("counted");
 /// When two agents last closed a session with each other.
 pub const MET: Table<(Tag, Tag), Timestamp> = Table::new("met");
+/// Where another cell's agent last showed its signed trust to an organisation of this one: whose, to whom.
+pub const KNOWN: Table<(Tag, Tag), (SessionId, ParticipantId)> = Table::new("known");
 /// Sessions an agent of this cell opened, by when: what its quota counts.
 pub const INVITED: Table<(Tag, u64, SessionId), ()> = Table::new("invited");
 /// Complete nodes of the logs' Merkle trees: which log, which node (`protocol::merkle`).
@@ -295,8 +299,8 @@ pub struct Kept {
     pub between: BTreeSet<(OrgName, OrgName)>,
     /// The decisions on commitments that count in its parties' trust.
     pub decided: BTreeMap<CommitmentId, trust::Decision>,
-    /// Whether its end counts in its parties' trust.
-    pub counted: bool,
+    /// What its end counts as a success in its parties' trust, once it has ended.
+    pub counted: Option<f64>,
 }
 
 impl Kept {
@@ -310,7 +314,7 @@ impl Kept {
             due: None,
             between: BTreeSet::new(),
             decided: BTreeMap::new(),
-            counted: false,
+            counted: None,
         }
     }
 }

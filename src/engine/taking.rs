@@ -14,7 +14,7 @@ use super::placing::{Arriving, head_of};
 use super::sending::{next_place, nothing};
 use super::stop::{Step, Stop};
 use super::tables::{self, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, Taken, What};
-use super::trust;
+use super::verified;
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
@@ -183,7 +183,7 @@ impl Engine {
         let judged = delegating::settled(judged, sought);
         let admitted = judged.and_then(|newcomer| {
             self.admit_submitted(batch, live, &submit, newcomer.as_ref(), &relied)?;
-            self.demand_hold(live, &act, record.timestamp)?;
+            self.demand_hold(batch, live, &act, record.timestamp)?;
             self.check_exposure(batch, live, &act)?;
             Ok(newcomer)
         });
@@ -446,7 +446,7 @@ impl Engine {
     ) -> Result<(), Fault> {
         if let Some(participant) = live.kept.session.participants.iter_mut().find(|p| p.id == sender) {
             let home = &participant.home.cell;
-            participant.standing = Some(trust::standing(&self.shared, &batch.txn, home, agent, trust, at)?);
+            participant.standing = Some(verified::standing(&self.shared, &batch.txn, home, agent, trust, at)?);
         }
         Ok(())
     }

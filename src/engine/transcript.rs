@@ -91,6 +91,8 @@ impl<R: Rows> Export<'_, R> {
         let cells = self.cells(&kept.session);
         let names = super::sending::names(shared, self.view.rows, self.session)?;
         let reader = crate::protocol::session::Reader { you, now: self.now, agent: &|id| names.get(&id).cloned() };
+        let outcome = super::outcomes::all(self.view.rows, self.session)?;
+        let outcome: Vec<String> = outcome.into_iter().map(|(_, jws)| jws).collect();
         let mut transcript = json!({
             "type": "asp/1.0 transcript",
             "exportedAt": self.now,
@@ -104,7 +106,7 @@ impl<R: Rows> Export<'_, R> {
             "consents": self.consents(&kept.session),
             "erasures": self.erasures()?,
             "disputes": self.view.all_disputed(&kept, &self.holder)?,
-            "outcome": super::outcomes::all(self.view.rows, self.session)?,
+            "outcome": outcome,
         });
         if kept.session.state.is_final()
             && let Some(row) = rows.last()

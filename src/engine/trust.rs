@@ -1,4 +1,4 @@
-//! Trust as it is computed, signed, verified and enforced: scores of own agents from booked facts, peers' by their word.
+//! Trust as it is computed, signed and enforced: scores of own agents from booked facts, limits of all by their levels.
 //!
 //! Enforced by the host alone, for levels may look different from another cell. Source: docs/spec/protocol.md section
 //! 5, docs/spec/details.md sections 4 and 5.
@@ -8,20 +8,22 @@ use serde_json::{Value, json};
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::registry;
+use super::request::Caller;
 use super::shared::Shared;
 use super::stop::Step;
-use super::tables::{Agent, INVITED, REPUTATIONS, SEATS, Sitter, Tag};
+use super::tables::{Agent, INVITED, REPUTATIONS, Tag};
+use super::verified;
 use super::view::{Reading, View, unavailable};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
 use crate::protocol::ceiling::{self, Bounded};
-use crate::protocol::ids::{AgentId, CellId, ParticipantId};
+use crate::protocol::ids::{AgentId, ParticipantId};
 use crate::protocol::money::Money;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::{Act, Participant, Session, Standing};
-use crate::protocol::terms::Body;
+use crate::protocol::session::{Act, Session};
+use crate::protocol::terms::Stake;
 use crate::protocol::time::{Span, Timestamp};
-use crate::protocol::trust::{Estimate, Facts, HomeWord, Identity, Level, Score, enforced};
+use crate::protocol::trust::{Facts, Identity};
 use crate::store::{Fault, Order, View as Rows};
 
 /// The window of the quota.
@@ -54,7 +56,8 @@ pub fn signed(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) 
     Ok(shared.sign(Kind::Trust, &payload(shared, rows, agent, now)?))
 }
 
-fn payload(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> Result<Value, Fault> {
+/// What is signed of an own agent.
+pub fn payload(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> Result<Value, Fault> {
     let facts = facts(shared, rows, agent)?;
     let level = facts.level(&agent.id.organisation(), now);
     let outcomes = rows.get(&REPUTATIONS, &shared.agent_tag(&agent.id))?.map(|known| known.outcomes);
@@ -63,7 +66,7 @@ fn payload(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> 
         "agentId": agent.id,
         "cell": shared.settings.cell,
         "asOf": now,
-        "ceiling": level.ceiling().map(|usd| json!({"amount": format!("{usd}.00"), "currency": "USD"})),
+        "ceiling": level.ceiling_view(),
         "outcomes": outcomes.unwrap_or_else(|| Digest::of(&[b"[]"])),
     });
     if let (Some(payload), Value::Object(shown)) = (payload.as_object_mut(), facts.view(&agent.id.organisation(), now))
@@ -73,113 +76,37 @@ fn payload(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp) -> 
     Ok(payload)
 }
 
-/// `GET /v1/asp/trust/{agentId}` of an agent of this cell: the signed members beside their signature.
-pub fn answer(shared: &Shared, rows: &impl Rows, id: &AgentId, now: Timestamp) -> Reading<Value> {
-    let agent = registry::agent(shared, rows, id).map_err(|fault| unavailable(&fault))?;
-    let agent = agent.ok_or_else(|| Refusal::new(Code::NotFound, format!("no agent {id} in this cell")))?;
-    let payload = payload(shared, rows, &agent, now).map_err(|fault| unavailable(&fault))?;
-    let signature = shared.sign(Kind::Trust, &payload);
-    let Value::Object(mut members) = payload else { return Ok(Value::Null) };
-    members.remove("type");
-    members.insert("signature".into(), json!(signature));
-    Ok(Value::Object(members))
-}
-
-/// What this cell makes of a participant's signed trust; without one the score counts as 0.
-pub fn standing(
-    shared: &Shared,
-    rows: &impl Rows,
-    home: &CellId,
-    agent: &AgentId,
-    jws: Option<&str>,
-    now: Timestamp,
-) -> Result<Standing, Fault> {
-    let read = || -> Option<(HomeWord, Timestamp, Option<Identity>)> {
-        let payload = shared.verify(home, Kind::Trust, jws?).ok()?;
-        let about = payload.get("agentId")?.as_str()? == agent.as_str();
-        let as_of = payload.get("asOf")?.as_str()?.parse().ok()?;
-        let score = Score::floored(payload.get("score")?.as_f64()?);
-        let penalty = payload.get("penalty")?.as_f64()?.max(0.0);
-        let level = payload.pointer("/components/IV").and_then(Value::as_f64);
-        let identity = [20_u8, 50, 75, 100].into_iter().find(|known| level == Some(f64::from(*known)));
-        about.then_some((HomeWord { score, penalty }, as_of, identity.and_then(Identity::of_level)))
-    };
-    let unknown = (HomeWord { score: Score::default(), penalty: 0.0 }, now, None);
-    let (word, as_of, identity) = read().unwrap_or(unknown);
-    let own = *home == shared.settings.cell;
-    let cap = if own { Score::MAX.value() } else { shared.settings.trust_cap(&shared.facts.load(), home) };
-    let seen = if own { None } else { rows.get(&REPUTATIONS, &shared.agent_tag(agent))? };
-    let estimate = seen.map_or_else(Estimate::default, |seen| estimate(seen.facts, agent, identity, now));
-    let effective = enforced(&word, &estimate, cap);
-    Ok(Standing {
-        score: word.score.value(),
-        effective: effective.value(),
-        level: Level::of(effective).number(),
-        as_of,
-        verified_by: shared.settings.cell.clone(),
-    })
-}
-
-/// What this cell has seen of another cell's agent; its identity is its home's word.
-fn estimate(mut facts: Facts, agent: &AgentId, identity: Option<Identity>, now: Timestamp) -> Estimate {
-    facts.identity = identity.unwrap_or(facts.identity);
-    Estimate {
-        penalty: facts.penalty.booked,
-        score: Some(facts.estimate(&agent.organisation(), now)),
-        decided: facts.own.settled + facts.own.breached,
+impl<R: Rows> View<'_, R> {
+    /// `GET /v1/asp/trust/{agentId}`: the signed members beside their signature.
+    pub fn trust(&self, caller: &Caller, id: &AgentId, now: Timestamp) -> Reading<Value> {
+        let (shared, rows) = (self.shared, self.rows);
+        let payload = match registry::agent(shared, rows, id).map_err(|fault| unavailable(&fault))? {
+            Some(agent) => payload(shared, rows, &agent, now).map_err(|fault| unavailable(&fault))?,
+            None => verified::foreign(shared, rows, &caller.agent.organisation(), id, now)?
+                .ok_or_else(|| verified::unknown(id))?,
+        };
+        let signature = shared.sign(Kind::Trust, &payload);
+        let Value::Object(mut members) = payload else { return Ok(Value::Null) };
+        members.remove("type");
+        members.insert("signature".into(), json!(signature));
+        Ok(Value::Object(members))
     }
 }
 
 impl Engine {
-    /// The level of a participant as this cell enforces it now.
-    pub(super) fn level_of(&self, batch: &Batch<'_>, session: &Session, participant: &Participant) -> Step<Level> {
-        let shown = participant.standing.as_ref().map_or(0.0, |standing| standing.effective);
-        let Some(row) = batch.txn.get(&SEATS, &(session.id, participant.id))? else {
-            return Ok(Level::of(Score::floored(shown)));
-        };
-        let view = View { shared: &self.shared, rows: &batch.txn };
-        let mut sitter: Option<Sitter> = None;
-        for holder in super::border::orgs_in(session, &self.shared.settings.cell) {
-            sitter = sitter.or(view.sitter(session.id, participant.id, &row, &holder)?);
-        }
-        let Some(sitter) = sitter else { return Ok(Level::of(Score::floored(shown))) };
-        if let Some(agent) = registry::agent(&self.shared, &batch.txn, &sitter.agent)? {
-            let facts = facts(&self.shared, &batch.txn, &agent)?;
-            return Ok(facts.level(&agent.id.organisation(), batch.now));
-        }
-        let jws = sitter.trust.as_deref();
-        let now = standing(&self.shared, &batch.txn, &row.cell, &sitter.agent, jws, batch.now)?;
-        Ok(Level::of(Score::floored(now.effective)))
-    }
-
     /// Ceilings of an offer or a commitment, asked by the host.
     pub(super) fn check_ceiling(&self, batch: &Batch<'_>, live: &Live, act: &Act) -> Step<()> {
         let session = &live.kept.session;
-        let (money, others, parties): (Option<Money>, Vec<Money>, Vec<ParticipantId>) = match &act.terms.body {
-            Body::Propose(offered) | Body::Counter(offered) => {
+        let (money, others, parties): (Option<Money>, Vec<Money>, Vec<ParticipantId>) = match act.terms.body.stake() {
+            Stake::Offer(offered) => {
                 (offered.money, Vec::new(), session.participants.iter().filter(|p| p.joined).map(|p| p.id).collect())
             }
-            Body::Commit(pledge) => (pledge.money, session.paid_beside(pledge), vec![act.sender, pledge.beneficiary]),
+            Stake::Pledge(pledge) => (pledge.money, session.paid_beside(pledge), vec![act.sender, pledge.beneficiary]),
             // The inviter's own words put constraints in force: within its ceiling, as at INVITE.
-            Body::Ask(constraints, _) if session.participants.first().is_some_and(|p| p.id == act.sender) => {
+            Stake::Bound(constraints) if session.participants.first().is_some_and(|p| p.id == act.sender) => {
                 (constraints.max_transaction_value, Vec::new(), vec![act.sender])
             }
-            Body::Ask(..)
-            | Body::Accept
-            | Body::Reject(_)
-            | Body::Fulfill(_)
-            | Body::Inform(_)
-            | Body::Query(_)
-            | Body::Clarify(_)
-            | Body::Delegate(_)
-            | Body::Escalate(_)
-            | Body::Withdraw(_)
-            | Body::Close(_)
-            | Body::Invite { .. }
-            | Body::Introduce
-            | Body::Decline(_)
-            | Body::Rate { .. }
-            | Body::System(_) => return Ok(()),
+            Stake::Bound(_) | Stake::Nothing => return Ok(()),
         };
         let Some(money) = money else { return Ok(()) };
         let mut bounded = Vec::new();

@@ -25,15 +25,25 @@ pub fn check(parties: &[Bounded], money: Money, others: &[Money], rates: &Rates)
     let Some(lowest) = parties.iter().min_by_key(|party| party.level) else { return Ok(()) };
     let Some(ceiling) = lowest.level.ceiling() else { return Ok(()) };
     let worth = others.iter().chain([&money]).try_fold(Usd::default(), |sum, money| Some(sum + rates.usd(money)?));
+    let spent = others.iter().try_fold(Usd::default(), |sum, money| Some(sum + rates.usd(money)?));
+    let left = spent.map(|spent| Usd::whole(ceiling).less(spent));
     let detail = match worth {
         Some(worth) if worth <= Usd::whole(ceiling) => return Ok(()),
-        Some(worth) => format!("{worth} USD is above the ceiling of {ceiling} USD at level {}", lowest.level.number()),
+        Some(worth) => format!(
+            "{worth} USD is above the ceiling of {ceiling} USD at level {}; {} USD are left",
+            lowest.level.number(),
+            left.unwrap_or_default()
+        ),
         None => {
             format!("this cell has no rate for {}, and level {} has a ceiling", money.currency, lowest.level.number())
         }
     };
     let refusal = Refusal::new(Code::CeilingExceeded, detail).at("/terms/amount");
     let refusal = refusal.with("ceiling", json!(ceiling.to_string())).with("whose", json!(lowest.whose));
+    let refusal = match left {
+        Some(left) => refusal.with("left", json!(left.to_string())),
+        None => refusal,
+    };
     Err(match worth {
         Some(worth) => refusal.with("wouldBe", json!(worth.to_string())),
         None => refusal,

@@ -43,6 +43,13 @@ impl Usd {
     pub const fn whole(dollars: i64) -> Self {
         Self(dollars as i128 * 10_i128.pow(USD_DIGITS))
     }
+
+    /// What is left of it once `other` is taken off; never below nothing.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        let left = self.0.saturating_sub(other.0);
+        Self(if left > 0 { left } else { 0 })
+    }
 }
 
 impl std::fmt::Display for Usd {

@@ -23,3 +23,4 @@ mod hostile;
 mod money;
 mod net;
 mod refused;
+mod trust;

@@ -29,16 +29,16 @@ const CLASSES: [&str; 4] = ["card", "content", "metadata", "trust"];
 const HOUR: i64 = 3_600_000;
 
 /// A buyer of `org0.example` in cell 0 with 500.00 USD, a seller of `org1.example` in cell 1.
-struct Deal {
-    net: Net,
-    buyer: Agent,
-    seller: Agent,
-    session: SessionId,
+pub struct Deal {
+    pub net: Net,
+    pub buyer: Agent,
+    pub seller: Agent,
+    pub session: SessionId,
 }
 
 impl Deal {
     /// Invited by the buyer, or by the seller; an offer of 60.00 USD is accepted and the delivery promised.
-    fn new(buyer_hosts: bool) -> (Self, CommitmentId) {
+    pub fn new(buyer_hosts: bool) -> (Self, CommitmentId) {
         let mut net = Net::new(2);
         net.consent("org0.example", "org1.example", &CLASSES, "*");
         let (buyer, seller) = (net.agent("org0.example/buyer"), net.agent("org1.example/seller"));
@@ -52,17 +52,17 @@ impl Deal {
         (deal, delivery)
     }
 
-    fn deposit(&mut self, amount: &str) {
+    pub fn deposit(&mut self, amount: &str) {
         let (org, amount, currency) = ("org0.example".parse().unwrap(), amount.to_owned(), "USD".to_owned());
         self.net.operate(0, Operation::LedgerDeposit { org, amount, currency, reference: None }).unwrap();
     }
 
-    fn id(&mut self) -> CommitmentId {
+    pub fn id(&mut self) -> CommitmentId {
         let millis = u64::try_from(self.net.now).unwrap();
         CommitmentId(uuid::Builder::from_unix_timestamp_millis(millis, &draw(&mut self.net.luck)).into_uuid())
     }
 
-    fn say(
+    pub fn say(
         &mut self,
         buyer: bool,
         performative: P,
@@ -85,7 +85,7 @@ impl Deal {
     }
 
     /// Said, taken, and in both cells.
-    fn told(
+    pub fn told(
         &mut self,
         buyer: bool,
         performative: P,
@@ -98,7 +98,7 @@ impl Deal {
         id
     }
 
-    fn deliver(&mut self) -> CommitmentId {
+    pub fn deliver(&mut self) -> CommitmentId {
         let id = self.id();
         let you = self.net.seat(&self.buyer, self.session);
         let deadline = Timestamp(self.net.now + 48 * HOUR);
@@ -112,7 +112,7 @@ impl Deal {
         id
     }
 
-    fn payment(&mut self, amount: &str, on: CommitmentId) -> (CommitmentId, Value) {
+    pub fn payment(&mut self, amount: &str, on: CommitmentId) -> (CommitmentId, Value) {
         let id = self.id();
         let you = self.net.seat(&self.seller, self.session);
         let deadline = Timestamp(self.net.now + 48 * HOUR);
@@ -123,7 +123,7 @@ impl Deal {
         )
     }
 
-    fn pay(&mut self, amount: &str, on: CommitmentId) -> CommitmentId {
+    pub fn pay(&mut self, amount: &str, on: CommitmentId) -> CommitmentId {
         let (id, terms) = self.payment(amount, on);
         self.told(true, P::Commit, None, Some(terms));
         id

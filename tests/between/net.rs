@@ -14,6 +14,7 @@ use asp_cell::engine::request::Caller;
 use asp_cell::engine::revoking;
 use asp_cell::engine::tables::Kept;
 use asp_cell::engine::view::View;
+use asp_cell::protocol::beside::{Beside, Rated};
 use asp_cell::protocol::ids::{AgentId, ConsentId, OrgName, ParticipantId, SessionId};
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::message::Message;
@@ -256,6 +257,20 @@ impl Net {
         let submission = from.submission(draft, Timestamp(self.now), &mut self.luck);
         match self.commit(from.home, Command::Submit(Box::new(submission))).0 {
             Outcome::Message(done) => done,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An agent rates its counterpart in a session of two.
+    pub fn rate(&mut self, agent: &Agent, session: SessionId, rating: u8) -> Taken {
+        let mut message = self.say(agent, session, |_, _| ()).message;
+        message.performative = Performative::Rate;
+        message.parts.clear();
+        message.terms = Some(Json::of(&json!({"rating": rating})));
+        let said = Beside::Rating(Rated::of(&message));
+        let noting = agent.noting(said, Timestamp(self.now), &mut self.luck);
+        match self.commit(agent.home, Command::Beside(Box::new(noting))).0 {
+            Outcome::Message(done) => done.unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,8 @@
 use asp_cell::crypto::digest::{Digest, base64url};
 use asp_cell::crypto::entropy::{Seeded, draw};
 use asp_cell::crypto::es256::SigningKey;
-use asp_cell::engine::request::{Caller, Invitation, Registration, Spent, Submission};
+use asp_cell::engine::request::{Caller, Invitation, Noting, Registration, Spent, Submission};
+use asp_cell::protocol::beside::Beside;
 use asp_cell::protocol::envelope::Envelope;
 use asp_cell::protocol::ids::{AgentId, MessageId, ParticipantId, ReferenceId, SessionId};
 use asp_cell::protocol::json::Json;
@@ -80,6 +81,15 @@ impl Agent {
         let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
         let signed = proven.bind(draft.message.clone(), now).unwrap();
         Submission { caller: self.caller(), signed, spent, salt: draft.salt }
+    }
+
+    /// Something beside the chain, without parts.
+    #[allow(dead_code, reason = "the simulation says nothing beside the chain")]
+    pub fn noting(&self, said: Beside, now: Timestamp, luck: &mut Seeded) -> Noting {
+        let proven = self.proof(&said.path(), Some(said.envelope()), now, luck);
+        let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
+        let vouched = proven.vouch(said, now).unwrap();
+        Noting { caller: self.caller(), vouched, parts: std::collections::BTreeMap::new(), spent, salt: None }
     }
 
     pub fn invitation(&self, draft: &Draft, now: Timestamp, luck: &mut Seeded) -> Invitation {

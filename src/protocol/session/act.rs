@@ -12,7 +12,7 @@ use crate::protocol::message::{Message, Part, Seen};
 use crate::protocol::performative::Performative;
 use crate::protocol::record::Record;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::terms::{Body, Pledge, Terms};
+use crate::protocol::terms::{Pledge, Stake, Terms};
 
 /// One message of an agent, as the session reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,26 +97,9 @@ impl Act {
     /// What a COMMIT promises.
     #[must_use]
     pub const fn pledge(&self) -> Option<&Pledge> {
-        match &self.terms.body {
-            Body::Commit(pledge) => Some(pledge),
-            Body::Propose(_)
-            | Body::Counter(_)
-            | Body::Ask(..)
-            | Body::Accept
-            | Body::Reject(_)
-            | Body::Fulfill(_)
-            | Body::Inform(_)
-            | Body::Query(_)
-            | Body::Clarify(_)
-            | Body::Delegate(_)
-            | Body::Escalate(_)
-            | Body::Withdraw(_)
-            | Body::Close(_)
-            | Body::Invite { .. }
-            | Body::Introduce
-            | Body::Decline(_)
-            | Body::Rate { .. }
-            | Body::System(_) => None,
+        match self.terms.body.stake() {
+            Stake::Pledge(pledge) => Some(pledge),
+            Stake::Offer(_) | Stake::Bound(_) | Stake::Nothing => None,
         }
     }
 }

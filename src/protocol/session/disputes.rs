@@ -81,6 +81,21 @@ pub struct Penalty {
     pub breach: Breach,
 }
 
+/// What a resolved dispute books on another than the obligor, whose own breaches stand on its commitments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fine {
+    /// The dispute that found it.
+    pub dispute: DisputeId,
+    /// On whom.
+    pub of: ParticipantId,
+    /// Who claimed it.
+    pub by: ParticipantId,
+    /// Of which commitment.
+    pub commitment: CommitmentId,
+    /// How grave, and since when.
+    pub breach: Breach,
+}
+
 impl Session {
     /// The dispute of that name.
     #[must_use]
@@ -395,13 +410,28 @@ impl Session {
             let (of, commitment, breach) = (commitment.obligor, commitment.id, commitment.breach?);
             Some(Penalty { of, commitment, breach })
         });
+        let found = self.fines().into_iter();
+        let found = found.map(|Fine { of, commitment, breach, .. }| Penalty { of, commitment, breach });
+        booked.chain(found).collect()
+    }
+
+    /// Every fine that disputes found, in their order.
+    #[must_use]
+    pub fn fines(&self) -> Vec<Fine> {
         let found = self.disputes.iter().filter_map(|dispute| {
             let (verdict, at) = dispute.ended.as_ref()?;
             let severity = verdict.severity.filter(|_| verdict.ruling == Ruling::Resolved)?;
             let obligor = self.commitment(dispute.commitment)?.obligor;
-            let (of, commitment, breach) = (dispute.against, dispute.commitment, Breach { severity, at: *at });
-            (!self.same_party(of, obligor)).then_some(Penalty { of, commitment, breach })
+            let breach = Breach { severity, at: *at };
+            let fine = Fine {
+                dispute: dispute.id,
+                of: dispute.against,
+                by: dispute.by,
+                commitment: dispute.commitment,
+                breach,
+            };
+            (!self.same_party(fine.of, obligor)).then_some(fine)
         });
-        booked.chain(found).collect()
+        found.collect()
     }
 }

@@ -12,7 +12,7 @@ use crate::protocol::ids::{MessageId, ParticipantId, ReferenceId};
 use crate::protocol::money::Money;
 use crate::protocol::performative::Performative;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::terms::{Body, Pledge};
+use crate::protocol::terms::{Body, Pledge, Stake};
 use crate::protocol::time::Timestamp;
 
 /// What the log says of earlier records.
@@ -150,25 +150,10 @@ impl Session {
 
     /// `maxTransactionValue` bounds each offer and commitment, and all payments together.
     fn check_value(&self, act: &Act) -> Result<(), Refusal> {
-        let (money, others) = match &act.terms.body {
-            Body::Propose(offered) | Body::Counter(offered) => (offered.money, Vec::new()),
-            Body::Commit(pledge) => (pledge.money, self.paid_beside(pledge)),
-            Body::Ask(..)
-            | Body::Accept
-            | Body::Reject(_)
-            | Body::Fulfill(_)
-            | Body::Inform(_)
-            | Body::Query(_)
-            | Body::Clarify(_)
-            | Body::Delegate(_)
-            | Body::Escalate(_)
-            | Body::Withdraw(_)
-            | Body::Close(_)
-            | Body::Invite { .. }
-            | Body::Introduce
-            | Body::Decline(_)
-            | Body::Rate { .. }
-            | Body::System(_) => return Ok(()),
+        let (money, others) = match act.terms.body.stake() {
+            Stake::Offer(offered) => (offered.money, Vec::new()),
+            Stake::Pledge(pledge) => (pledge.money, self.paid_beside(pledge)),
+            Stake::Bound(_) | Stake::Nothing => return Ok(()),
         };
         match (money, self.constraints.max_transaction_value) {
             (Some(money), Some(most)) if !self.constraints.admit(money, &others) => {

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use act::{Act, require_members};
 pub use apply::{Changes, Event};
-pub use disputes::{Dispute, MAX_DISPUTES, Penalty};
+pub use disputes::{Dispute, Fine, MAX_DISPUTES, Penalty};
 pub use judge::{Facts, History};
 pub use offers::{Offer, OfferStatus, Offers};
 pub use open::{Opening, Seated};

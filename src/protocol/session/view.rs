@@ -62,21 +62,27 @@ impl Session {
     #[must_use]
     pub fn outcome_view(&self, cell: &CellId) -> Value {
         let commitment = |c: &Commitment| {
-            let late = c.breach.is_some_and(|breach| breach.severity == 1);
-            json!({"commitmentId": c.id, "obligor": c.obligor, "status": c.status.name(), "late": late})
+            let severity = c.breach.map(|breach| breach.severity);
+            json!({"commitmentId": c.id, "kind": c.kind.name(), "obligor": c.obligor, "beneficiary": c.beneficiary,
+                "status": c.status.name(), "late": severity == Some(1), "severity": severity})
         };
         let party =
             |p: &Participant| json!({"participantId": p.id, "organisation": p.home.organisation, "cell": p.home.cell});
         let rating = |r: &super::Rating| json!({"of": r.of, "by": r.by, "rating": r.rating});
+        let fine =
+            |f: super::Fine| json!({"disputeId": f.dispute, "of": f.of, "by": f.by, "severity": f.breach.severity});
         json!({
             "type": Kind::Outcome.payload_type(),
             "sessionId": self.id,
             "head": self.head.hash,
+            "closedAt": self.closed_at,
+            "endToEnd": self.constraints.end_to_end,
             "outcome": self.outcome,
             "weight": if self.is_internal() { 0.5 } else { 1.0 },
             "parties": self.participants.iter().filter(|p| p.joined).map(party).collect::<Vec<_>>(),
             "commitments": self.commitments.iter().map(commitment).collect::<Vec<_>>(),
             "ratings": self.ratings.iter().map(rating).collect::<Vec<_>>(),
+            "fines": self.fines().into_iter().map(fine).collect::<Vec<_>>(),
             "cell": cell,
         })
     }
@@ -156,7 +162,7 @@ fn participant_view(participant: &Participant, reader: &Reader<'_>) -> Value {
         "role": participant.role.name(),
         "cell": participant.home.cell,
         "joined": participant.joined,
-        "trust": participant.standing.as_ref().map(standing_view),
+        "trust": participant.standing.as_ref().map(Standing::view),
     });
     let (name, value) = match (reader.agent)(participant.id) {
         Some(agent) => ("agentId", json!(agent)),
@@ -168,12 +174,16 @@ fn participant_view(participant: &Participant, reader: &Reader<'_>) -> Value {
     view
 }
 
-fn standing_view(standing: &Standing) -> Value {
-    json!({
-        "score": standing.score,
-        "effective": standing.effective,
-        "level": standing.level,
-        "asOf": standing.as_of,
-        "verifiedBy": standing.verified_by,
-    })
+impl Standing {
+    /// `trust` of a participant (S8b) and of the event of that name (S7).
+    #[must_use]
+    pub fn view(&self) -> Value {
+        json!({
+            "score": self.score,
+            "effective": self.effective,
+            "level": self.level,
+            "asOf": self.as_of,
+            "verifiedBy": self.verified_by,
+        })
+    }
 }

@@ -86,6 +86,19 @@ pub enum Body {
     System(SystemEvent),
 }
 
+/// What terms put a value on, which limits then bound: the one place that says which performatives do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stake<'a> {
+    /// An offer: PROPOSE, COUNTER.
+    Offer(&'a Offered),
+    /// A promise: COMMIT.
+    Pledge(&'a Pledge),
+    /// A bound on all of them: INVITE, COUNTER of the constraints.
+    Bound(&'a Constraints),
+    /// Nothing.
+    Nothing,
+}
+
 /// A code that agents give each other (docs/spec/details.md section 3 "Agents' `code`").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reason(pub Code);
@@ -159,6 +172,30 @@ impl Body {
             Self::Decline(_) => Performative::Decline,
             Self::Rate { .. } => Performative::Rate,
             Self::System(_) => Performative::System,
+        }
+    }
+
+    /// What it puts a value on.
+    #[must_use]
+    pub const fn stake(&self) -> Stake<'_> {
+        match self {
+            Self::Propose(offered) | Self::Counter(offered) => Stake::Offer(offered),
+            Self::Commit(pledge) => Stake::Pledge(pledge),
+            Self::Ask(constraints, _) | Self::Invite { constraints, .. } => Stake::Bound(constraints),
+            Self::Accept
+            | Self::Reject(_)
+            | Self::Fulfill(_)
+            | Self::Inform(_)
+            | Self::Query(_)
+            | Self::Clarify(_)
+            | Self::Delegate(_)
+            | Self::Escalate(_)
+            | Self::Withdraw(_)
+            | Self::Close(_)
+            | Self::Introduce
+            | Self::Decline(_)
+            | Self::Rate { .. }
+            | Self::System(_) => Stake::Nothing,
         }
     }
 

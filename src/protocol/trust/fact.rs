@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::components::Identity;
 use super::endorsement::Endorsement;
 use super::facts::Counts;
-use crate::crypto::digest::Digest;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +15,8 @@ use crate::crypto::digest::Digest;
 pub enum Fact {
     /// A session reached CLOSED.
     Closed(Closed),
+    /// What a closed session counts among successes was found to be more, or less, by so much.
+    Recounted(f64),
     /// A commitment of it as obligor was decided.
     Decided(Decision),
     /// A decision counted before is reversed by a dispute.
@@ -46,12 +47,10 @@ pub struct Closed {
     pub idle: bool,
     /// Whether its contents were encrypted end to end.
     pub end_to_end: bool,
-    /// Digest of the outcome that the booking cell signed (docs/spec/details.md S17).
-    pub outcome: Digest,
 }
 
 /// How a commitment ended for its obligor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Whether it was a payment.

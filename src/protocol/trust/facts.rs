@@ -98,6 +98,10 @@ impl Facts {
                 }
                 self.end_to_end = if closed.end_to_end { Some(at) } else { self.end_to_end };
             }
+            Fact::Recounted(change) => {
+                self.own.successes = (self.own.successes + change).max(0.0);
+                self.penalty.recount(credit(*change));
+            }
             Fact::Decided(decision) => {
                 self.own.decide(*decision, |count| count + 1);
                 self.penalty.breach(decision.severity.unwrap_or_default());

@@ -3,6 +3,7 @@
 //! Source: docs/spec/protocol.md section 5, the table.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::score::Score;
 
@@ -94,6 +95,12 @@ impl Level {
             Self::Premium => Some(1_000_000),
             Self::Infrastructure => None,
         }
+    }
+
+    /// The same as answers show it: a money object, null where it is unlimited.
+    #[must_use]
+    pub fn ceiling_view(self) -> Value {
+        json!(self.ceiling().map(|usd| json!({"amount": format!("{usd}.00"), "currency": "USD"})))
     }
 
     /// How many sessions may be opened in a rolling 24 h; none: unlimited.

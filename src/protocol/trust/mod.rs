@@ -15,6 +15,7 @@ mod level;
 mod peer;
 mod penalty;
 mod score;
+mod told;
 
 pub use components::{
     Components, Identity, behavioural_consistency, commitment_fulfilment, completed_history, economic_reliability,

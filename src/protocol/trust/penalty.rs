@@ -46,6 +46,11 @@ impl Penalty {
         self.since = at;
     }
 
+    /// A session's credit is found to be larger by so much, or smaller.
+    pub fn recount(&mut self, change: f64) {
+        self.booked = (self.booked - change).max(0.0);
+    }
+
     /// A breach booked before is reversed.
     pub fn reverse(&mut self, severity: u8) {
         self.booked = (self.booked - PER_SEVERITY * f64::from(severity)).max(0.0);

@@ -122,6 +122,41 @@ async fn personal_parts_are_withheld_and_a_revocation_ends_the_rest() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_three_zones_personal_data_stays_in_one() -> Result<(), Failure> {
+    const THIRD: &str = "ap-northeast-1";
+    const BROKER: &str = "agent://gamma.example/broker";
+    let pairs =
+        [("acme.example", "beta.example"), ("acme.example", "gamma.example"), ("beta.example", "gamma.example")];
+    let topology = topology().cell(THIRD, "ap-northeast-1", "JP").org("gamma.example", THIRD).agent(BROKER);
+    let consented = pairs.iter().fold(topology, |all, (one, other)| all.consent(ConsentSpec::between(one, other)));
+    let mut net = consented.start().await?;
+    let (buyer, seller, broker) = (net.agent(BUYER)?, net.agent(SELLER)?, net.agent(BROKER)?);
+    let session = deal::open(&buyer, &[&seller, &broker]).await?;
+    let placed = deal::say(&buyer, &[&seller, &broker], session, &personal()).await?;
+    // The same from a member: its message goes to its host, and by way of it to the third cell.
+    let theirs = Draft::new(P::Inform).personal("contact-9".parse().unwrap(), json!({"phone": "canary-of-beta-4711"}));
+    let told = deal::say(&seller, &[&buyer, &broker], session, &theirs).await?;
+    let phone = |records: &[serde_json::Value]| {
+        let parts = records.first().unwrap()["parts"].as_object().unwrap();
+        parts.iter().find(|(name, _)| name.starts_with("personal/")).unwrap().1["value"]["phone"].clone()
+    };
+    assert_eq!(phone(&buyer.messages(session, placed.sequence() - 1).await?), CANARY, "it is there to be found");
+    assert_eq!(phone(&seller.messages(session, told.sequence() - 1).await?), "canary-of-beta-4711");
+    for cell in [HOME, ABROAD, THIRD] {
+        net.stop(cell).await?;
+    }
+    for (canary, home) in
+        [(CANARY, HOME), ("canary-of-beta-4711", ABROAD), (deal::CONTACT, HOME), ("contact-9", ABROAD)]
+    {
+        for cell in [HOME, ABROAD, THIRD].into_iter().filter(|cell| *cell != home) {
+            let found = files_with(net.cell(cell)?.dir(), canary.as_bytes()).unwrap();
+            assert!(found.is_empty(), "{canary} of {home} in {cell}: {found:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_consent_covers_its_time_and_purpose_only() -> Result<(), Failure> {
     let short = ConsentSpec::between("acme.example", "beta.example").purposes(&["restock*"]).lasts(Span::seconds(8));
     let net = topology().consent(short).start().await?;

@@ -10,8 +10,8 @@ use super::failure::Failure;
 use super::outline::aligned;
 use super::running::{Cell, answer, document, text_of};
 use crate::api::operator::contract::{
-    ConsentAcceptRequest, ConsentCounterRequest, ConsentListRequest, ConsentOfferRequest, ConsentRevokeRequest,
-    ConsentShowRequest, ConsentSignRequest, ConsentTerms,
+    ConsentAcceptRequest, ConsentCounterRequest, ConsentListRequest, ConsentOfferRequest, ConsentReceiptRequest,
+    ConsentRevokeRequest, ConsentShowRequest, ConsentSignRequest, ConsentTerms,
 };
 
 /// Consents.
@@ -64,6 +64,11 @@ pub enum Consent {
     List,
     /// One consent.
     Show {
+        /// The consent's id.
+        id: String,
+    },
+    /// One consent as a receipt in the shape of ISO/IEC TS 27560.
+    Receipt {
         /// The consent's id.
         id: String,
     },
@@ -178,6 +183,7 @@ impl Consent {
                 let lines = lines(&consents);
                 Ok(Answer::new(consents).told_as(lines))
             }
+            Self::Receipt { id } => answer(cell.consent_receipt(ConsentReceiptRequest { consent: id }).await),
             Self::Show { id } => answer(cell.consent_show(ConsentShowRequest { consent: id }).await),
         }
     }

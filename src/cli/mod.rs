@@ -22,6 +22,7 @@ mod residency;
 mod run;
 mod running;
 mod session;
+mod subject;
 mod trust;
 mod verify;
 
@@ -87,6 +88,9 @@ enum Verb {
     /// Scores of agents and what they stand on.
     #[command(subcommand)]
     Trust(trust::Trust),
+    /// A data subject's access to its data, and where it is.
+    #[command(subcommand)]
+    Subject(subject::Subject),
     /// What left the cell's region, proven to strangers.
     #[command(subcommand)]
     Residency(residency::Residency),
@@ -125,6 +129,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),
+        Verb::Subject(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Residency(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),

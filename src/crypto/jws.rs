@@ -71,6 +71,8 @@ kinds! {
     Request "request";
     /// A cell's verdict on a dispute.
     Verdict "verdict";
+    /// What a cell holds of a data subject.
+    Subject "subject";
     /// What a cell has imported from a peer.
     Imports "imports";
     /// An erasure certificate.

@@ -8,7 +8,7 @@
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
-//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
@@ -17,6 +17,7 @@
 //!
 //! Knows nothing of sockets, HTTP or gRPC; of the disk only `store` and `vault`.
 
+mod access;
 mod admitting;
 mod asking;
 mod audit;

@@ -10,6 +10,7 @@ use super::stop::Step;
 use super::tables::{ERASURES, OUTBOX, PEERS, SESSIONS};
 use super::view::{View, unavailable};
 use super::{audit, booking, erasing, outbox, sealing};
+use crate::protocol::consent::receipt::receipt;
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
@@ -68,11 +69,14 @@ impl Engine {
                 self.ledger_settle(batch, &peer, &org, (&amount, &currency), reference.as_deref())
             }
             Operation::LedgerReconcile => self.ask_nettings(batch),
+            Operation::SubjectExport { org, subject } => self.subject_export(batch, &org, &subject),
+            Operation::SubjectWhere { org, subject } => self.subject_where(batch, &org, &subject),
             Operation::ResidencyProve { selection } => self.ask_imports(batch, &selection),
             Operation::OrgList
             | Operation::PeerList
             | Operation::ConsentList
             | Operation::ConsentShow { .. }
+            | Operation::ConsentReceipt { .. }
             | Operation::SessionList
             | Operation::SessionShow { .. }
             | Operation::SessionExport { .. }
@@ -151,6 +155,11 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
                 let known = facts.consents.get(consent).map(|known| known.to_json(now));
                 known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no consent {consent}; see `consent list`")))
             }
+            Operation::ConsentReceipt { consent } => {
+                let facts = shared.facts.load();
+                let known = facts.consents.get(consent).map(|known| receipt(known, now));
+                known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no consent {consent}; see `consent list`")))
+            }
             Operation::SessionList => session_list(&rows),
             Operation::SessionShow { session } => session_show(shared, &rows, *session, now)?,
             Operation::SessionExport { session } | Operation::SessionSeal { session } => {
@@ -195,6 +204,8 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::LedgerWithdraw { .. }
             | Operation::LedgerSettle { .. }
             | Operation::LedgerReconcile
+            | Operation::SubjectExport { .. }
+            | Operation::SubjectWhere { .. }
             | Operation::ResidencyProve { .. } => return Ok(None),
         }))
     };

@@ -220,6 +220,17 @@ pub enum Operation {
         org: OrgName,
         how: Verified,
     },
+    SubjectExport {
+        org: OrgName,
+        subject: SubjectRef,
+    },
+    SubjectWhere {
+        org: OrgName,
+        subject: SubjectRef,
+    },
+    ConsentReceipt {
+        consent: ConsentId,
+    },
     ResidencyProve {
         selection: Selection,
     },

@@ -2,6 +2,7 @@
 //!
 //! Pure: time, entropy, keys and consents are arguments. Knows `crypto` and nothing else of this crate.
 
+pub mod access;
 pub mod audit;
 pub mod beside;
 pub mod bundle;

@@ -83,6 +83,9 @@ verbs! {
     org_verify OrgVerifyRequest;
     ledger_settle LedgerSettleRequest;
     ledger_reconcile LedgerReconcileRequest;
+    consent_receipt ConsentReceiptRequest;
+    subject_export SubjectExportRequest;
+    subject_where SubjectWhereRequest;
     residency_prove ResidencyProveRequest;
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;

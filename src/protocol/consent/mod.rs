@@ -6,6 +6,7 @@
 //! | [`why`] | why one is not taken |
 //! | [`glob`] | how purposes and agents are matched |
 //! | [`negotiation`] | offer, counter, accept, suspend, revoke: the versions of one consent in one cell |
+//! | [`receipt`] | the same as a receipt of ISO/IEC TS 27560 |
 //! | [`crossing`] | the only maker of a [`crossing::Permit`], without which no frame is built |
 //!
 //! Here: one version with its signatures. Source: docs/spec/federation.md section 2, docs/spec/details.md S10.
@@ -14,6 +15,7 @@ pub mod crossing;
 pub mod document;
 pub mod glob;
 pub mod negotiation;
+pub mod receipt;
 #[cfg(test)]
 mod tests;
 pub mod why;

@@ -30,6 +30,7 @@ pub use report::{Problem, Report, Verdict};
 
 use crate::crypto::json::{Rules, read};
 use crate::crypto::jwk::PublicKey;
+use crate::protocol::access;
 use crate::protocol::certificate::Authorities;
 use crate::protocol::ids::{CellId, OrgName};
 use agents::Agents;
@@ -65,11 +66,14 @@ pub fn verify_bytes(bytes: &[u8], pins: &Pins) -> Report {
     }
 }
 
-/// Verifies a transcript, or a dispute pack, that was read strictly.
+/// Verifies a transcript, a dispute pack or a data subject's export that was read strictly.
 #[must_use]
 pub fn verify(file: &Value, pins: &Pins) -> Report {
     if text(file, "type") == Some(PACK) {
         return disputes::verify_pack(file, pins);
+    }
+    if text(file, "type") == Some(access::EXPORT) {
+        return access::verify(file, pins);
     }
     let mut report = Report::default();
     if text(file, "type") != Some("asp/1.0 transcript") {

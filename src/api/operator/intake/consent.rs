@@ -2,8 +2,8 @@
 
 use super::{field, optional, spoken};
 use crate::api::operator::contract::{
-    ConsentAcceptRequest, ConsentCounterRequest, ConsentListRequest, ConsentOfferRequest, ConsentRevokeRequest,
-    ConsentShowRequest, ConsentSignRequest, ConsentTerms as AskedTerms,
+    ConsentAcceptRequest, ConsentCounterRequest, ConsentListRequest, ConsentOfferRequest, ConsentReceiptRequest,
+    ConsentRevokeRequest, ConsentShowRequest, ConsentSignRequest, ConsentTerms as AskedTerms,
 };
 use crate::engine::Operation;
 use crate::engine::operation::ConsentTerms;
@@ -106,6 +106,13 @@ impl TryFrom<ConsentListRequest> for Operation {
     type Error = Refusal;
     fn try_from(ConsentListRequest {}: ConsentListRequest) -> Result<Self, Refusal> {
         Ok(Self::ConsentList)
+    }
+}
+
+impl TryFrom<ConsentReceiptRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: ConsentReceiptRequest) -> Result<Self, Refusal> {
+        Ok(Self::ConsentReceipt { consent: field("/consent", &request.consent)? })
     }
 }
 

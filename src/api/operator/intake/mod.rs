@@ -11,6 +11,7 @@ mod org;
 mod peer;
 mod residency;
 mod session;
+mod subject;
 mod trust;
 
 use std::fmt::Display;

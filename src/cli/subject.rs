@@ -1,0 +1,53 @@
+//! `subject`: a data subject's access to its data, and where it is.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::answer::Answer;
+use super::audit::written;
+use super::failure::Failure;
+use super::running::{Cell, answer, document};
+use crate::api::operator::contract::{SubjectExportRequest, SubjectWhereRequest};
+
+/// Data subjects.
+#[derive(Debug, Subcommand)]
+pub enum Subject {
+    /// Every part of it that the organisation holds here, signed, for `asp-cell verify`.
+    Export {
+        #[command(flatten)]
+        of: Of,
+        /// Where it is written instead of stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// The cells, sessions and consents that concern it, without content.
+    Where {
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+/// Who it is.
+#[derive(Debug, Args)]
+pub struct Of {
+    /// Whose data.
+    #[arg(long)]
+    org: String,
+    /// The organisation's own name for the person.
+    #[arg(long, value_name = "REF")]
+    subject: String,
+}
+
+impl Subject {
+    pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
+        match self {
+            Self::Export { of: Of { org, subject }, out } => {
+                written(document(cell.subject_export(SubjectExportRequest { org, subject }).await)?, out.as_deref())
+            }
+            Self::Where { of: Of { org, subject } } => {
+                answer(cell.subject_where(SubjectWhereRequest { org, subject }).await)
+            }
+        }
+    }
+}

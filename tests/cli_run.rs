@@ -273,7 +273,7 @@ fn an_issuer_that_is_no_certificate_is_refused_by_its_file() {
     fs::write(&ca, "not a certificate").unwrap();
     let output = asp_cell(&["run", "--json", "--config", cell.dir.join("cell.toml").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    let refused = document(&output.stderr.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap());
+    let refused = document(output.stderr.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap());
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.contains("ca.pem: [federation] ca: "), "{detail}");
 }

@@ -17,6 +17,7 @@ use super::view::View;
 use crate::crypto::jws::Kind;
 use crate::protocol::access::EXPORT;
 use crate::protocol::class::DataClass;
+use crate::protocol::consent::negotiation::Negotiation;
 use crate::protocol::ids::{CellId, OrgName, SessionId, SubjectRef};
 use crate::protocol::message::Part;
 use crate::protocol::refusal::{Code, Refusal};
@@ -163,7 +164,7 @@ impl Engine {
     }
 
     fn ever_personal(&self, org: &OrgName, cell: &CellId) -> bool {
-        let agreed = self.facts.consents.values().flat_map(|known| known.agreed());
+        let agreed = self.facts.consents.values().flat_map(Negotiation::agreed);
         agreed.map(|consent| &consent.document).any(|document| {
             document.other_party(org).is_some_and(|party| party.cell == *cell)
                 && document.clauses().classes.contains(DataClass::Personal)

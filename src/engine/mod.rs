@@ -6,7 +6,7 @@
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
 //! | [`handle`], `carrying` | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
-//! | `sending`, `placing`, `taking`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
+//! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
@@ -42,6 +42,7 @@ mod escrows;
 mod evidence;
 mod forgetting;
 pub mod handle;
+mod homecoming;
 pub mod inbound;
 mod ledgers;
 pub mod links;

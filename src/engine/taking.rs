@@ -361,6 +361,7 @@ impl Engine {
             self.invited_here(batch, &placed)?;
         }
         self.erased_on_the_way(batch, &mut placed)?;
+        self.home_again(batch, &mut placed)?;
         let record = &placed.record;
         self.answered_with(batch, live, &placed, record.timestamp)?;
         let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };

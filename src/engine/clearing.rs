@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::core::{Batch, Engine};
 use super::live::Live;
+use super::orders;
 use super::shared::Settings;
 use super::stop::Step;
-use super::tables::{DUES, Dispatch, Due, Escrow, NUMBERS, ORDERS, POSITIONS, Position, What};
+use super::tables::{DUES, Dispatch, Due, Escrow, ISSUED, NUMBERS, ORDERS, POSITIONS, Position, What};
 use crate::crypto::digest::Digest;
 use crate::protocol::escrow::Move;
 use crate::protocol::ids::{CellId, CommitmentId, SessionId};
@@ -18,10 +19,10 @@ use crate::protocol::ledger;
 use crate::protocol::money::{Currency, Money};
 use crate::protocol::rate::Usd;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::Act;
+use crate::protocol::session::{Act, MAX_COMMITMENTS};
 use crate::protocol::settlement::Settlement;
 use crate::protocol::statement::Statement as _;
-use crate::store::View as _;
+use crate::store::{Order, View as _};
 use crate::wire::frame::{About, Said};
 
 /// What a peer may owe where the configuration says nothing.
@@ -144,9 +145,11 @@ impl Engine {
         };
         self.put_position(batch, to, money.currency, &position)?;
         let jws = settlement.sign(&self.shared.signer.key);
+        let number = (to.clone(), money.currency.code().to_owned(), settlement.number);
+        batch.put(&ISSUED, &number, &jws)?;
         match self.state_to(batch, live, to, Said::Settlement, jws.clone()) {
             Err(super::stop::Stop::Refused(refusal)) => {
-                // Nothing may cross now: an operator replays it once a consent is in force again.
+                // Nothing may cross now: the peer asks for it once a consent is in force again.
                 let what = What::Statement { said: Said::Settlement, about: About::Session(live.kept.session.id), jws };
                 let dispatch = Dispatch { what, queued_at: batch.now };
                 Ok(self.dead_letter(batch, to, dispatch, *refusal)?)
@@ -156,19 +159,39 @@ impl Engine {
     }
 
     /// A peer's order: kept under its escrow and its number, credited once the session here says the same.
-    pub(super) fn take_order_of(&mut self, batch: &mut Batch<'_>, peer: &CellId, jws: &str) -> Step<()> {
+    pub(super) fn take_order_of(&mut self, batch: &mut Batch<'_>, live: &Live, peer: &CellId, jws: &str) -> Step<()> {
         let order = Settlement::unproven(jws).map_err(|why| Refusal::invalid("/statement", why.to_string()))?;
         if order.cell != *peer || order.to != self.shared.settings.cell {
             let detail = format!("an order of cell {} to {} from {peer}", order.cell, order.to);
             return Err(Refusal::new(Code::Unauthorized, detail).into());
         }
         let key = (order.session_id, order.commitment_id);
+        let known = batch.txn.get(&ORDERS, &key)?;
+        let known = match live.kept.session.commitment(order.commitment_id) {
+            Some(made) if made.held.as_ref().is_none_or(|held| held.cell != *peer) => {
+                let detail = format!("an order of {peer} for commitment {}, for which it holds nothing", key.1);
+                return Err(Refusal::new(Code::Unauthorized, detail).into());
+            }
+            // What came before the commitment was known here may be from a cell that has nothing to do with it.
+            Some(_) => known.filter(|known| known.cell == *peer),
+            None => {
+                let room =
+                    batch.txn.under(&ORDERS, &(key.0,), Order::Forward, MAX_COMMITMENTS)?.len() < MAX_COMMITMENTS;
+                if !room {
+                    let rule = format!("a session takes at most {MAX_COMMITMENTS} orders before their commitments");
+                    return Err(Refusal::new(Code::PolicyViolation, rule).into());
+                }
+                known
+            }
+        };
         let number = (peer.clone(), order.money.currency.code().to_owned(), order.number);
-        let same_number = batch.txn.get(&NUMBERS, &number)?;
-        match (batch.txn.get(&ORDERS, &key)?, same_number) {
+        match (known, batch.txn.get(&NUMBERS, &number)?) {
             (None, None) => {
                 batch.put(&NUMBERS, &number, &key)?;
                 batch.put(&ORDERS, &key, &order)?;
+                let mut position = self.position(batch, peer, order.money.currency)?;
+                position.taken = orders::taken(&batch.txn, peer, order.money.currency, &position)?;
+                self.put_position(batch, peer, order.money.currency, &position)?;
                 self.try_credit(batch, key)
             }
             (Some(known), _) if known.number == order.number && known.money == order.money => Ok(()),

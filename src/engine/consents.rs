@@ -200,11 +200,16 @@ impl Engine {
     fn catch_up(&mut self, batch: &mut Batch<'_>, id: ConsentId) -> Step<()> {
         let parties = self.negotiation(id)?.latest().document.clauses().parties.clone();
         let [one, other] = &parties;
+        let own = &self.shared.settings.cell.clone();
         for session in self.between(batch, &one.organisation, &other.organisation)? {
             let mut live = self.take_out(batch, session)?;
-            let peer = if one.cell == self.shared.settings.cell { &other.cell } else { &one.cell };
+            let peer = if one.cell == *own { &other.cell } else { &one.cell };
             let covered = self.own_passage(batch, &live, peer).is_ok();
-            if covered && live.kept.session.host == self.shared.settings.cell {
+            if covered {
+                // Before the records that follow from them.
+                self.tell_verdicts_again(batch, &live, peer)?;
+            }
+            if covered && live.kept.session.host == *own {
                 let known = live.kept.replicas.get(peer).copied().unwrap_or_default();
                 for sequence in known + 1..=live.kept.session.head.sequence {
                     self.queue(batch, peer, What::Record { session, sequence })?;
@@ -213,6 +218,9 @@ impl Engine {
                 live.kept.session.suspended = false;
             }
             self.put_changed(batch, live);
+        }
+        for party in parties.iter().filter(|party| party.cell != *own) {
+            self.compare_with(batch, &party.cell)?;
         }
         Ok(())
     }

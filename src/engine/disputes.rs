@@ -233,8 +233,13 @@ impl Engine {
             }
             if dispute.is_open() {
                 keep_verdict(batch, session, dispute.id, &stated.jws, false)?;
+                return Ok(());
             }
-            return Ok(());
+            if live.kept.session.host != self.shared.settings.cell {
+                return Ok(());
+            }
+            // It has not heard how the dispute ended.
+            return self.tell_verdicts_again(batch, live, &given.cell);
         }
         if given.cell != live.kept.session.host {
             return Err(Refusal::new(Code::Unauthorized, "only the session's host tells a decision").into());

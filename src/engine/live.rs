@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::core::{Batch, Engine};
 use super::stop::Step;
 use super::tables::{DEADLINES, Kept, LOG, MESSAGES, PLACES, SEATED, SESSIONS, Tag};
+use super::undecided::ASK_AGAIN;
 use super::view::{View, no_session};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::{CellId, MessageId, ParticipantId, SessionId};
@@ -108,10 +109,14 @@ impl Engine {
 
     /// Writes a changed session and files it under its next deadline.
     pub(super) fn keep(&mut self, batch: &mut Batch<'_>, id: SessionId) -> Result<(), Fault> {
-        let own = self.shared.settings.cell.clone();
+        let (own, now) = (self.shared.settings.cell.clone(), batch.now);
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
         let hosted = live.kept.session.host == own;
-        let due = if hosted && live.kept.frozen.is_none() { live.kept.session.next_deadline() } else { None };
+        let due = match (live.kept.frozen.is_none(), hosted) {
+            (false, _) => None,
+            (true, true) => live.kept.session.next_deadline(),
+            (true, false) => live.kept.session.overdue_at().map(|at| if at > now { at } else { now + ASK_AGAIN }),
+        };
         let before = std::mem::replace(&mut live.kept.due, due);
         let mut kept = live.kept.clone();
         self.file_between(batch, &mut kept)?;

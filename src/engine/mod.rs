@@ -7,9 +7,9 @@
 //! | [`handle`], `carrying` | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
-//! | `beside`, `noted`, `disputes`, `disputed` | ratings and disputes, which stand beside the log; verdicts and decisions |
+//! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
-//! | `booking`, `escrows`, `clearing`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
+//! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
@@ -51,6 +51,7 @@ mod netting;
 mod noted;
 mod operate;
 pub mod operation;
+mod orders;
 mod outbox;
 mod outcomes;
 pub mod outgoing;
@@ -76,6 +77,7 @@ mod taking;
 mod timing;
 mod transcript;
 mod trust;
+mod undecided;
 mod verified;
 pub mod view;
 pub mod writer;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::booking;
 use super::core::{Batch, Engine};
+use super::orders;
 use super::shared::Shared;
 use super::stop::Step;
 use super::tables::{ACCOUNTS, DUES, NETTINGS, POSITIONS, POSTINGS, Position, What};
@@ -34,24 +35,42 @@ impl Engine {
     pub(super) fn ask_nettings(&mut self, batch: &mut Batch<'_>) -> Step<Value> {
         let peers = positions(&batch.txn)?;
         for peer in peers.keys() {
-            self.tell_netting(batch, peer, true)?;
+            self.tell_netting(batch, peer, Some(true))?;
         }
         self.audit(batch, "operator", "operator", "ledger", b"reconcile")?;
         Ok(json!({"asked": peers.keys().collect::<Vec<_>>()}))
     }
 
-    fn tell_netting(&mut self, batch: &mut Batch<'_>, peer: &CellId, asks: bool) -> Step<()> {
-        let rows = positions(&batch.txn)?.remove(peer).unwrap_or_default();
-        let netted = |(currency, row): (Currency, Position)| Netted {
-            currency,
-            issued: Counted::of(row.issued, currency),
-            credited: Counted::of(row.credited, currency),
-        };
+    /// The same to one peer, if the two ever dealt: what was lost on its way shows in what each misses.
+    pub(super) fn compare_with(&mut self, batch: &mut Batch<'_>, peer: &CellId) -> Step<()> {
+        let any = !batch.txn.under(&POSITIONS, &(peer.clone(),), Order::Forward, 1)?.is_empty();
+        if any { self.tell_netting(batch, peer, Some(true)) } else { Ok(()) }
+    }
+
+    /// `asks`: a question; `Some(false)` its answer, `None` what that showed to be missing.
+    fn tell_netting(&mut self, batch: &mut Batch<'_>, peer: &CellId, asks: Option<bool>) -> Step<()> {
+        let said = batch.txn.get(&NETTINGS, peer)?.and_then(|(jws, _)| Netting::unproven(&jws).ok());
+        let mut positions = positions(&batch.txn)?.remove(peer).unwrap_or_default();
+        for row in said.iter().flat_map(|said| &said.positions) {
+            positions.entry(row.currency).or_default();
+        }
+        let mut netted = Vec::new();
+        for (currency, row) in positions {
+            let theirs = said.as_ref().and_then(|said| said.positions.iter().find(|row| row.currency == currency));
+            let last = theirs.map_or(0, |theirs| theirs.issued.number);
+            netted.push(Netted {
+                currency,
+                issued: Counted::of(row.issued, currency),
+                credited: Counted::of(row.credited, currency),
+                missing: orders::missing(&batch.txn, peer, currency, row.taken, last)?,
+            });
+        }
         let netting = Netting {
             cell: self.shared.settings.cell.clone(),
             to: peer.clone(),
-            asks,
-            positions: rows.into_iter().map(netted).collect(),
+            asks: asks == Some(true),
+            answers: asks == Some(false),
+            positions: netted,
             at: batch.now,
         };
         let jws = netting.sign(&self.shared.signer.key);
@@ -59,14 +78,31 @@ impl Engine {
         Ok(())
     }
 
-    /// A peer's word of where it stands, kept; answered once if it asks.
+    /// A peer's word of where it stands, kept; answered once if it asks, and what it misses is sent again.
     pub(super) fn take_netting(&mut self, batch: &mut Batch<'_>, peer: &CellId, jws: String) -> Step<()> {
         let netting = Netting::unproven(&jws).map_err(|why| Refusal::invalid("/statement", why.to_string()))?;
         if netting.cell != *peer || netting.to != self.shared.settings.cell {
             return Err(Refusal::new(Code::Unauthorized, format!("a netting statement of {}", netting.cell)).into());
         }
         batch.put(&NETTINGS, peer, &(jws, batch.now))?;
-        if netting.asks { self.tell_netting(batch, peer, false) } else { Ok(()) }
+        self.order_again(batch, peer, &netting.positions)?;
+        if netting.asks {
+            return self.tell_netting(batch, peer, Some(false));
+        }
+        if netting.answers && self.misses(batch, peer, &netting)? {
+            return self.tell_netting(batch, peer, None);
+        }
+        Ok(())
+    }
+
+    /// Whether an order that the peer says it gave is not here.
+    fn misses(&self, batch: &Batch<'_>, peer: &CellId, said: &Netting) -> Step<bool> {
+        for row in &said.positions {
+            if self.position(batch, peer, row.currency)?.taken < row.issued.number {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// `ledger settle`: what the two cells owed each other for an organisation was paid outside, in part or whole.

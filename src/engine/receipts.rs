@@ -92,7 +92,10 @@ impl Engine {
         let live = self.take_out(batch, session)?;
         let member = live.cells(&self.shared.settings.cell).contains(peer);
         let head = live.kept.session.head.sequence;
+        // Before the records that follow from them.
+        let told = if member { self.tell_verdicts_again(batch, &live, peer) } else { Ok(()) };
         self.put_back(batch, live);
+        told?;
         if !member {
             return Err(Refusal::new(Code::NotFound, "no such session of this peer").into());
         }

@@ -90,7 +90,7 @@ impl Engine {
         match stated.said {
             Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
             // From one cell to another, and nobody else's business.
-            Said::Settlement => return self.take_order_of(batch, peer, &stated.jws),
+            Said::Settlement => return self.take_order_of(batch, live, peer, &stated.jws),
             Said::Request => return self.take_request(batch, peer, live, &stated.jws),
             Said::Endorsement | Said::Netting | Said::Imports => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,

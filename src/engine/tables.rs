@@ -143,7 +143,9 @@ pub const ESCROWS: Table<(SessionId, CommitmentId), Escrow> = Table::new("escrow
 pub const DUES: Table<(SessionId, CommitmentId), Due> = Table::new("dues");
 /// Orders to credit, as they came.
 pub const ORDERS: Table<(SessionId, CommitmentId), Settlement> = Table::new("orders");
-/// The same by peer, currency and number.
+/// Orders this cell gave, by peer, currency and number: JWS of kind `settlement`.
+pub const ISSUED: Table<(CellId, String, u64), String> = Table::new("issued");
+/// The orders that came by peer, currency and number.
 pub const NUMBERS: Table<(CellId, String, u64), (SessionId, CommitmentId)> = Table::new("numbers");
 /// How this cell stands with a peer in a currency.
 pub const POSITIONS: Table<(CellId, String), Position> = Table::new("positions");
@@ -172,6 +174,8 @@ pub struct Position {
     pub issued: Tally,
     /// Orders of the peer that were credited.
     pub credited: Tally,
+    /// Up to which number all orders of the peer are here.
+    pub taken: u64,
     /// What escrows of the peer may still bring.
     pub promised: i128,
     /// What was paid to the peer outside.

@@ -551,6 +551,7 @@ impl Engine {
         let jwks = merged(row.jwks.as_deref(), &said.jwks);
         // Told anew at each link: the peer may have missed a change while it was away.
         self.queue(batch, &peer, What::Organisations)?;
+        super::stop::fault_of(self.compare_with(batch, &peer))?;
         if row.jwks.as_deref() == Some(jwks.as_str()) && row.public_url.as_deref() == Some(said.public_url.as_str()) {
             return Ok(());
         }

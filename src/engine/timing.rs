@@ -41,7 +41,8 @@ impl Engine {
                     continue;
                 }
             };
-            let step = self.fall_due(batch, &mut live);
+            let hosted = live.kept.session.host == self.shared.settings.cell;
+            let step = if hosted { self.fall_due(batch, &mut live) } else { self.overdue(batch, &mut live) };
             self.put_changed(batch, live);
             if let Err(Stop::Fault(fault)) = step {
                 return Err(fault);

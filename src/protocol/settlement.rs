@@ -57,7 +57,7 @@ impl Tally {
 }
 
 /// How a cell stands with a peer in one currency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Netted {
     /// The currency.
@@ -66,6 +66,8 @@ pub struct Netted {
     pub issued: Counted,
     /// Orders of the peer that it has credited.
     pub credited: Counted,
+    /// Numbers of orders that the peer says it gave and this cell does not have: the lowest ones.
+    pub missing: Vec<u64>,
 }
 
 /// [`Tally`] as it is signed.
@@ -96,6 +98,8 @@ pub struct Netting {
     pub to: CellId,
     /// Whether the peer is to answer with its own.
     pub asks: bool,
+    /// Whether this is such an answer; what it shows to be missing is then named by return.
+    pub answers: bool,
     /// In each currency in which the two ever dealt.
     pub positions: Vec<Netted>,
     /// When.

@@ -15,6 +15,7 @@ mod agent;
 #[allow(dead_code, reason = "power cuts are the simulation's")]
 #[path = "../simulation/cell.rs"]
 mod cell;
+mod decided;
 mod delegates;
 mod erased;
 mod forged;
@@ -23,4 +24,5 @@ mod hostile;
 mod money;
 mod net;
 mod refused;
+mod reordered;
 mod trust;

@@ -74,7 +74,7 @@ impl Net {
     }
 
     /// The hello of `a` reaches `b`.
-    fn link(&mut self, a: usize, b: usize) {
+    pub fn link(&mut self, a: usize, b: usize) {
         let shared = self.cells[a].shared().unwrap();
         let said = PeerSaid { jwks: shared.signer.jwks.to_string(), public_url: shared.settings.public_url.clone() };
         self.commit(b, Command::LinkUp(self.cells[a].id.clone(), said));

@@ -384,7 +384,7 @@ fn the_levels_that_bound_amounts_are_those_that_ask_for_escrow() {
         if fallen {
             assign(&mut net, &seller, 4.0);
         }
-        let mut deal = Deal { net, buyer, seller, session };
+        let mut deal = Deal { net, buyer, seller, session, consent: None };
         deal.deposit("500.00");
         let offer = deal.told(false, P::Propose, None, Some(json!({"amount": "60.00", "currency": "USD"})));
         deal.told(true, P::Accept, Some(offer.into()), None);

@@ -39,7 +39,7 @@ impl Agent {
         Self { id: id.parse().unwrap(), home, key, public_url }
     }
 
-    fn proof(&self, path: &str, envelope: Option<Digest>, now: Timestamp, luck: &mut Seeded) -> Proven {
+    pub fn proof(&self, path: &str, envelope: Option<Digest>, now: Timestamp, luck: &mut Seeded) -> Proven {
         let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.key.public().to_jwk()});
         let mut claims = json!({"jti": base64url(&draw::<16>(luck)), "htm": "POST",
             "htu": format!("{}{path}", self.public_url), "iat": now.0 / 1000});

@@ -293,6 +293,22 @@ impl Session {
         })
     }
 
+    /// After the session's end: open disputes whose time was over `grace` ago, so that the host must have said so.
+    pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = &Dispute> {
+        self.waiting().filter(move |(at, _)| *at <= now).map(|(_, dispute)| dispute)
+    }
+
+    /// When the first of them is.
+    #[must_use]
+    pub fn overdue_at(&self) -> Option<Timestamp> {
+        self.waiting().map(|(at, _)| at).min()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (Timestamp, &Dispute)> {
+        let open = self.disputes.iter().filter(|dispute| dispute.is_open() && self.state.is_final());
+        open.map(|dispute| (dispute.opened.at + self.windows.dispute + self.windows.grace, dispute))
+    }
+
     /// Keeps the host's decision, if it follows from the verdicts given (the newest of each cell last) or from time.
     pub fn tell_decision(&mut self, decision: &Given, given: &[Given]) -> Result<(), Refusal> {
         let wrong =

@@ -159,8 +159,8 @@ fn a_mistake_names_file_line_key_and_what_is_expected() {
         ),
         (
             "mirror = \"\"",
-            "mirror = \"m\"",
-            "vault.mirror: this version keeps one copy of the vault; expected an empty text",
+            "mirror = \"vault\"",
+            "vault.mirror: expected another path than that of the vault, on another device",
         ),
         ("epoch = \"P1D\"", "epoch = \"P2D\"", "vault.epoch: expected at most PT24H, found PT48H"),
         ("media = \"auto\"", "media = \"disk\"", "vault.media: expected \"auto\" or \"untrusted\", found \"disk\""),

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{Cell, answer, document};
+use super::outline::outline;
+use super::running::{Cell, document};
 use crate::api::operator::contract::erase_request as scope;
 use crate::api::operator::contract::{EraseAwaitRequest, EraseRequest, EraseStatusRequest};
 
@@ -74,7 +75,10 @@ pub enum Look {
 impl Erase {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self.look {
-            Some(Look::Status { id }) => answer(cell.erase_status(EraseStatusRequest { request: id }).await),
+            Some(Look::Status { id }) => {
+                let shown = document(cell.erase_status(EraseStatusRequest { request: id }).await)?;
+                Ok(told(shown))
+            }
             None => self.forget(cell).await,
         }
     }
@@ -85,8 +89,8 @@ impl Erase {
         let held = shown.get("status").and_then(Value::as_str).is_some_and(|status| status != "pending");
         let request = shown.get("requestId").and_then(Value::as_str).map(str::to_owned);
         match request.filter(|_| wait == Level::Sealed && !held) {
-            Some(request) => answer(cell.erase_await(EraseAwaitRequest { request }).await),
-            None => Ok(Answer::new(shown)),
+            Some(request) => Ok(told(document(cell.erase_await(EraseAwaitRequest { request }).await)?)),
+            None => Ok(told(shown)),
         }
     }
 
@@ -103,4 +107,23 @@ impl Erase {
             ground: self.ground.unwrap_or_default(),
         }
     }
+}
+
+/// People see what is certified, without the signatures and keys that a verifier needs.
+fn told(shown: Value) -> Answer {
+    let mut brief = shown.clone();
+    if let (Value::Object(members), true) = (&mut brief, shown.get("payload").is_some()) {
+        members.remove("certificate");
+        members.remove("cells");
+    }
+    if let Some(Value::Object(payload)) = brief.get_mut("payload") {
+        payload.remove("inclusion");
+    }
+    if let Some(Value::Array(recipients)) = brief.pointer_mut("/payload/recipients") {
+        for recipient in recipients.iter_mut().filter_map(Value::as_object_mut) {
+            recipient.remove("certificate");
+        }
+    }
+    let text = outline(&brief);
+    Answer::new(shown).told_as(text)
 }

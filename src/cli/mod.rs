@@ -97,7 +97,7 @@ enum Verb {
     /// The log of what changed rights or data.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Verify a transcript off line; exit status 1 if it is corrupt.
+    /// Verify a transcript or an erasure certificate off line; exit status 1 if it is corrupt.
     Verify(verify::Verify),
 }
 

@@ -1,4 +1,4 @@
-//! `verify`: a transcript, off line: no cell, no network, nothing but the file and what the reader pins.
+//! `verify`: a transcript, a dispute pack or an erasure certificate, off line: no cell, no network, nothing but the file and what the reader pins.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
 /// A transcript and what it is held against.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The transcript, as `session export` writes it.
+    /// What `session export` writes, or what `erase status ID` prints with --json.
     file: PathBuf,
     /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
     #[arg(long, value_name = "FILE")]

@@ -162,6 +162,16 @@ pub enum Unusable {
         /// The vault.
         path: PathBuf,
     },
+    /// The second copy of the vault is another vault's.
+    #[error(
+        "{path}: is no copy of {vault}, but of another vault; correct [vault] mirror, or overwrite and remove it: then it is made again"
+    )]
+    OtherMirror {
+        /// The second copy.
+        path: PathBuf,
+        /// The first.
+        vault: PathBuf,
+    },
     /// The bytes are no file of this kind.
     #[error("{path}: is not {expected}, or its first bytes are damaged; restore it from a backup")]
     NotOurs {
@@ -173,7 +183,7 @@ pub enum Unusable {
     /// Overwriting in place would not destroy what stood there.
     #[error(
         "{path}: lies on {kind}, where overwriting is not known to destroy ({why}); \
-         move [vault] path to ext4 with data=ordered, or set media = \"untrusted\" to get erasure certificates at epoch end only"
+         move it to ext4 with data=ordered, or set media = \"untrusted\" to get erasure certificates at epoch end only"
     )]
     UntrustedMedium {
         /// The vault.

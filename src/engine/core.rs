@@ -40,6 +40,8 @@ pub(super) struct Counters {
     pub imports: u64,
     pub audit: u64,
     pub postings: u64,
+    /// The vault's last write that the database knows of.
+    pub written: u64,
     pub outbox: HashMap<CellId, u64>,
     pub acked: HashMap<CellId, u64>,
     pub feed: HashMap<Tag, u64>,
@@ -151,6 +153,7 @@ impl Engine {
         if !batch.wrote {
             return Ok(batch.effects);
         }
+        self.note_written(&mut batch)?;
         self.shared.vault.sync()?;
         batch.txn.commit()?;
         if batch.facts_changed {

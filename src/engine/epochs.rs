@@ -95,7 +95,7 @@ impl Handle {
             let changed = self.wakes.erasures.notified();
             let erasure = self.erasure(request)?;
             if erasing::answered(&erasure) || tokio::time::Instant::now() >= end {
-                return Ok(erasing::shown(request, &erasure));
+                return Ok(erasing::shown(&self.shared, request, &erasure));
             }
             drop(timeout_at(end, changed).await);
         }
@@ -107,7 +107,7 @@ impl Handle {
             let changed = self.wakes.erasures.notified();
             let erasure = self.erasure(request)?;
             if sealing::level(&erasure) == "sealed" {
-                return Ok(erasing::shown(request, &erasure));
+                return Ok(erasing::shown(&self.shared, request, &erasure));
             }
             changed.await;
         }

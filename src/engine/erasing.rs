@@ -13,10 +13,12 @@ use uuid::Uuid;
 use super::core::{Batch, Engine};
 use super::forgetting::{Target, Waiting, scrub_waiting};
 use super::operation::ErasureScope;
+use super::shared::Shared;
 use super::stop::{Step, Stop};
 use super::tables::{
     self, ERASURES, Erasure, Logged, OPENED, Opened, PENDING, PartRow, SEATS, SENT_TO, SUBJECTS, What,
 };
+use super::transcript::cell_shown;
 use super::view::View;
 use super::{scopes, sealing};
 use crate::crypto::digest::Digest;
@@ -435,16 +437,20 @@ impl Engine {
     }
 
     fn erasure_shown(&self, request: Uuid, erasure: &Erasure) -> Step<Value> {
-        Ok(shown(request, erasure))
+        Ok(shown(&self.shared, request, erasure))
     }
 }
 
 /// S12 of a request; before it is done its status alone.
-pub(super) fn shown(request: Uuid, erasure: &Erasure) -> Value {
+pub(super) fn shown(shared: &Shared, request: Uuid, erasure: &Erasure) -> Value {
     let Some(jws) = &erasure.certificate else {
         return json!({"requestId": request, "status": "pending", "heldBy": []});
     };
-    json!({"requestId": request, "certificate": jws, "payload": sealing::payload(jws)})
+    // The keys by which it and the peers' certificates inside it are verified off line.
+    let cells = [&shared.settings.cell].into_iter().chain(erasure.recipients.keys());
+    let facts = shared.facts.load();
+    let cells: Vec<Value> = cells.map(|cell| cell_shown(shared, &facts, cell)).collect();
+    json!({"requestId": request, "certificate": jws, "payload": sealing::payload(jws), "cells": cells})
 }
 
 /// Whether every peer has answered.

@@ -165,7 +165,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             Operation::SessionExport { session } | Operation::SessionSeal { session } => {
                 super::transcript::for_operator(shared, &rows, *session, now)?
             }
-            Operation::EraseStatus { request } => erase_status(&rows, *request)?,
+            Operation::EraseStatus { request } => erase_status(shared, &rows, *request)?,
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
             Operation::DisputeList => Ok(super::disputed::list(&rows)?),
             Operation::DisputeShow { dispute } => super::disputed::show(shared, &rows, *dispute)?,
@@ -243,11 +243,15 @@ fn session_show(
     Ok(Ok(super::asking::shown(shared, rows, &kept, now)?))
 }
 
-fn erase_status(rows: &impl Rows, request: Option<uuid::Uuid>) -> Result<Result<Value, Refusal>, Fault> {
+fn erase_status(
+    shared: &Shared,
+    rows: &impl Rows,
+    request: Option<uuid::Uuid>,
+) -> Result<Result<Value, Refusal>, Fault> {
     if let Some(request) = request {
         let found = rows.get(&ERASURES, request.as_bytes())?;
         return Ok(match found {
-            Some(erasure) => Ok(erasing::shown(request, &erasure)),
+            Some(erasure) => Ok(erasing::shown(shared, request, &erasure)),
             None => Err(Refusal::new(Code::NotFound, format!("no request {request}; see `erase status`"))),
         });
     }

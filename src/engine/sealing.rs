@@ -26,6 +26,8 @@ use crate::store::{Fault, Order, Table, View as Rows};
 pub(super) const EPOCH: Table<u8, Began> = Table::new("epoch");
 /// Certificates that are not sealed yet, by the epoch at whose end they are: the payload where nothing is signed yet.
 const UNSEALED: Table<Waits, Option<String>> = Table::new("unsealed");
+/// The vault's last write, under 0: an older copy of the vault is told from it.
+pub(super) const WRITTEN: Table<u8, u64> = Table::new("written");
 /// The epoch and the id of the request.
 type Waits = (u64, [u8; 16]);
 /// Certificates sealed in one commit, at most.
@@ -51,6 +53,29 @@ impl Shared {
 }
 
 impl Engine {
+    /// Notes the vault's last write in the commit that relies on it.
+    pub(super) fn note_written(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let written = self.shared.vault.generation();
+        if written != self.next.written {
+            batch.put(&WRITTEN, &0, &written)?;
+            self.next.written = written;
+        }
+        Ok(())
+    }
+
+    /// A vault older than the database brings back what was destroyed since: it is refused. Where slots are damaged the
+    /// last write may have been in one of them.
+    pub(super) fn not_older(&self) -> Result<(), Fault> {
+        let (found, known) = (self.shared.vault.generation(), self.next.written);
+        if found >= known || self.shared.vault.damaged() > 0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "it is an older copy: its last write is number {found}, the database relies on number {known}; put the newer one back"
+        );
+        Err(Fault::Damaged { place: "vault".to_owned(), reason })
+    }
+
     /// An erasure is done: it is certified, where overwriting proves something at once, else at the end of the epoch.
     pub(super) fn conclude(
         &mut self,
@@ -107,9 +132,12 @@ impl Engine {
         let (oldest, epoch) = (self.shared.vault.oldest_epoch(), self.shared.vault.epoch());
         let known = batch.txn.get(&EPOCH, &0)?;
         if oldest == epoch && known.map(|began| began.epoch) != Some(epoch) {
-            let cell = self.shared.settings.cell.to_string();
-            let what = json!({"began": epoch, "ended": known.map(|began| began.epoch)});
-            self.audit(batch, "key", &cell, &format!("epoch {epoch}"), canonical(&what).as_bytes())?;
+            // The first epoch replaces no key.
+            if let Some(ended) = known.map(|began| began.epoch) {
+                let cell = self.shared.settings.cell.to_string();
+                let what = json!({"began": epoch, "ended": ended});
+                self.audit(batch, "key", &cell, &format!("epoch {epoch}"), canonical(&what).as_bytes())?;
+            }
             batch.put(&EPOCH, &0, &Began { epoch, at: batch.now })?;
         }
         let waiting = ended(&batch.txn, oldest, AT_ONCE)?;

@@ -12,11 +12,11 @@ use super::clock::Clock;
 use super::command::Command;
 use super::core::{Counters, Engine};
 use super::handle::Handle;
-use super::registry;
 use super::shared::{Common, Facts, Settings, Shared, Signer};
 use super::stop::bug;
 use super::tables::{self, AgentRow};
 use super::writer;
+use super::{registry, sealing};
 use crate::crypto::digest::Digest;
 use crate::crypto::entropy::Entropy;
 use crate::protocol::ids::{AgentId, CellId, OrgName, SessionId};
@@ -81,6 +81,7 @@ impl Engine {
             receipts_due: BTreeSet::new(),
             forgot_at: now,
         };
+        engine.not_older()?;
         let unfinished = engine.unfinished_erasures(&rows)?;
         let commands = unfinished.into_iter().map(Command::EraseNow).collect();
         engine.commit(&mut store, now, commands)?;
@@ -164,6 +165,7 @@ fn counters(rows: &Read) -> Result<Counters, Fault> {
         imports: length(rows.last(&tables::IMPORTS)?),
         audit: length(rows.last(&tables::AUDIT)?),
         postings: length(rows.last(&tables::POSTINGS)?),
+        written: rows.get(&sealing::WRITTEN, &0)?.unwrap_or_default(),
         acked: acked.into_iter().collect::<HashMap<CellId, u64>>(),
         ..Counters::default()
     })

@@ -1,6 +1,7 @@
 //! Composition: what turns the parts into one running cell.
 
 pub mod config;
+mod copies;
 pub mod create;
 mod dns;
 mod exchange;

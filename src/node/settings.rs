@@ -41,7 +41,12 @@ impl Settings {
     /// Where the parts of the cell's storage lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        Layout { data: self.cell.data_dir.clone(), vault: self.vault.path.clone(), keys: self.keys.clone() }
+        Layout {
+            data: self.cell.data_dir.clone(),
+            vault: self.vault.path.clone(),
+            mirror: self.vault.mirror.clone(),
+            keys: self.keys.clone(),
+        }
     }
 
     /// The operators' token: `data_dir/operator.token`.
@@ -154,6 +159,8 @@ pub enum Anchor {
 pub struct Vault {
     /// The file.
     pub path: PathBuf,
+    /// Its second live copy.
+    pub mirror: Option<PathBuf>,
     /// Longest life of an epoch key.
     pub epoch: Span,
     /// Whether the medium is judged, or taken for untrusted from the start.

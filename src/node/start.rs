@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::copies::{self, Copies};
 use super::exchange::{Crossing, Face};
 use super::links::{self, Alone, AnchorError, Linked};
 use super::listeners::{self, Listeners, Published};
@@ -112,6 +113,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = telemetry::metrics()?;
     let layout = settings.layout();
     let opened = storage::data_dir(layout.clone(), settings.cell.id.clone(), settings.vault.media).open()?;
+    copies::told(&layout, &opened.mended);
+    let watched = Copies::of(&layout);
     let token = operator_token(&settings)?;
     let (agents, at) = listen("api", settings.api.listen)?;
     let (operators, operator) = listen("operator", settings.operator)?;
@@ -141,11 +144,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         serve(
             "operator",
             operators,
-            operators_router(&handle, settings.cell.dns_resolver, token, &metrics, &stop),
+            operators_router(&handle, settings.cell.dns_resolver, token, &metrics, &stop, &watched),
             None,
             &stop,
         ),
-        tokio::spawn(upkeep(metrics, peering.clone(), stop.clone())),
+        tokio::spawn(upkeep(metrics, peering.clone(), watched, stop.clone())),
         tokio::spawn(epochs(handle.clone(), settings.vault.epoch, stop.clone())),
     ];
     let path = layout.run().display().to_string();
@@ -301,8 +304,9 @@ fn operators_router(
     token: Token,
     metrics: &PrometheusHandle,
     stop: &CancellationToken,
+    copies: &Copies,
 ) -> axum::Router {
-    let vital = Checks { handle: handle.clone(), stop: stop.clone() };
+    let vital = Checks { handle: handle.clone(), stop: stop.clone(), copies: copies.clone() };
     let metrics = metrics.clone();
     operator::router(Arc::new(Desk::new(handle.clone(), resolver)), token, vital, move || metrics.render())
 }
@@ -323,9 +327,15 @@ fn serve(
 }
 
 /// Folds histograms, which would grow for ever otherwise, and shows how the links stand.
-async fn upkeep(metrics: PrometheusHandle, peering: Option<Arc<Peering<Crossing>>>, stop: CancellationToken) {
+async fn upkeep(
+    metrics: PrometheusHandle,
+    peering: Option<Arc<Peering<Crossing>>>,
+    copies: Copies,
+    stop: CancellationToken,
+) {
     while tokio::time::timeout(UPKEEP, stop.cancelled()).await.is_err() {
         metrics.run_upkeep();
+        copies.look();
         if let Some(peering) = &peering {
             for (state, links) in links::by_state(&peering.list()) {
                 metrics::gauge!("asp_peer_links", "state" => state).set(links);
@@ -347,12 +357,16 @@ async fn epochs(handle: Handle, longest: Span, stop: CancellationToken) {
 struct Checks {
     handle: Handle,
     stop: CancellationToken,
+    copies: Copies,
 }
 
 impl Vital for Checks {
     fn checks(&self) -> Vec<(&'static str, String)> {
         let listener = if self.stop.is_cancelled() { "draining" } else { "ok" };
         let mut checks = self.handle.checks();
+        if let Some(gone) = self.copies.gone() {
+            checks.iter_mut().filter(|(name, _)| *name == "keys").for_each(|check| check.1.clone_from(&gone));
+        }
         checks.push(("listener", listener.to_owned()));
         checks
     }

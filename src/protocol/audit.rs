@@ -62,7 +62,11 @@ fn whole(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
 }
 
 fn one(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
-    let (entry, inclusion) = (&file["entry"], &file["inclusion"]);
+    judge_inclusion(&file["entry"], &file["inclusion"], cell, cells, report);
+}
+
+/// An entry of the audit log of `cell` must stand where `inclusion` (S12) says, under a checkpoint that the cell signed.
+pub(super) fn judge_inclusion(entry: &Value, inclusion: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
     let Some(checkpoint) = signed(text(inclusion, "checkpoint"), "audit", cell, cells, report) else { return };
     let number = |value: &Value, member: &str| value.get(member).and_then(Value::as_u64);
     let index = number(inclusion, "leafIndex").filter(|index| number(entry, "index") == Some(*index));

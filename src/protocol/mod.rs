@@ -16,6 +16,7 @@ pub mod consent;
 pub mod constraints;
 pub mod dispute;
 pub mod envelope;
+pub mod erasure;
 pub mod escrow;
 pub mod ids;
 pub mod json;

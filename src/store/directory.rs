@@ -22,7 +22,8 @@ use crate::protocol::time::Timestamp;
 use crate::vault::entropy::OsEntropy;
 use crate::vault::keys::KeyFile;
 use crate::vault::medium::FileMedium;
-use crate::vault::{Media, MediaPolicy, RootKey, TagKey, Vault, media};
+use crate::vault::mirror::{Mended, Mirrored};
+use crate::vault::{Media, MediaPolicy, Medium, RootKey, TagKey, Vault, media};
 
 /// How often, and after what pause, a lock is tried again.
 const PATIENCE: u32 = 10;
@@ -35,6 +36,8 @@ pub struct Layout {
     pub data: PathBuf,
     /// The vault file.
     pub vault: PathBuf,
+    /// Its second copy: `[vault] mirror`.
+    pub mirror: Option<PathBuf>,
     /// The keys directory.
     pub keys: PathBuf,
 }
@@ -43,7 +46,12 @@ impl Layout {
     /// `data`, `vault` and `keys` in one directory.
     #[must_use]
     pub fn under(directory: &Path) -> Self {
-        Self { data: directory.join("data"), vault: directory.join("vault"), keys: directory.join("keys") }
+        Self {
+            data: directory.join("data"),
+            vault: directory.join("vault"),
+            mirror: None,
+            keys: directory.join("keys"),
+        }
     }
 
     /// The database.
@@ -99,6 +107,8 @@ pub struct Opened {
     pub tags: TagKey,
     /// What the vault lies on.
     pub media: Media,
+    /// What an operator should know of how the vault's copies were found.
+    pub mended: Mended,
     /// Held until this is dropped.
     pub lock: Lock,
 }
@@ -113,8 +123,9 @@ impl DataDir {
     /// Creates keys, vault and database where there are none.
     pub fn create(&self, now: Timestamp) -> Result<(), Unusable> {
         let layout = &self.layout;
-        media::check(&layout.vault, self.media)?;
-        for path in [layout.database(), layout.vault.clone(), layout.root_key(), layout.epoch_key()] {
+        self.check_media()?;
+        let parts = [layout.database(), layout.vault.clone(), layout.root_key(), layout.epoch_key()];
+        for path in parts.into_iter().chain(layout.mirror.clone()) {
             if path.exists() {
                 return Err(Unusable::AlreadyInitialised { path });
             }
@@ -126,7 +137,10 @@ impl DataDir {
         let _lock = self.take()?;
         let root = RootKey::create(&layout.root_key(), &mut OsEntropy)?;
         let epochs = KeyFile::create(&layout.epoch_key(), &mut OsEntropy)?;
-        let medium = Box::new(FileMedium::create(&layout.vault)?);
+        let medium: Box<dyn Medium> = match &layout.mirror {
+            None => Box::new(FileMedium::create(&layout.vault)?),
+            Some(mirror) => Box::new(Mirrored::create(&layout.vault, mirror)?),
+        };
         let vault = Vault::create(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
         Store::create(&Place::File(layout.database()), self.terms(&root, &vault), now)?;
         private::sync_parent(&layout.run())
@@ -153,19 +167,38 @@ impl DataDir {
         }
         private::create_dir(&layout.run())?;
         let lock = self.take()?;
-        let media = media::check(&layout.vault, self.media)?;
+        let media = self.check_media()?;
         let root = RootKey::read(&layout.root_key())?;
         let epochs = KeyFile::open(&layout.epoch_key())?;
-        let medium = Box::new(FileMedium::open(&layout.vault)?);
+        let (medium, mended): (Box<dyn Medium>, Mended) = match &layout.mirror {
+            None => (Box::new(FileMedium::open(&layout.vault)?), Mended::default()),
+            Some(mirror) => {
+                let (both, mended) = Mirrored::open(&layout.vault, mirror, &epochs)?;
+                (Box::new(both), mended)
+            }
+        };
         let vault = Vault::open(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
         let store = Store::open(&Place::File(layout.database()), self.terms(&root, &vault))?;
-        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, lock })
+        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, mended, lock })
+    }
+
+    /// Everything that is overwritten to destroy must lie where that destroys: both copies of the vault, the epoch keys.
+    fn check_media(&self) -> Result<Media, Unusable> {
+        let layout = &self.layout;
+        let media = media::check(&layout.vault, self.media)?;
+        for path in layout.mirror.iter().chain([&layout.epoch_key()]) {
+            media::check(path, self.media)?;
+        }
+        Ok(media)
     }
 
     /// The parts belong together: one without the others is a loss, not a beginning.
     fn check_parts(&self) -> Result<(), Unusable> {
         let layout = &self.layout;
-        let parts = [layout.database(), layout.vault.clone(), layout.root_key(), layout.epoch_key()];
+        // One copy of the vault is enough: the other is made from it.
+        let copy = layout.mirror.as_ref().filter(|mirror| mirror.exists()).unwrap_or(&layout.vault);
+        let vault = if layout.vault.exists() { &layout.vault } else { copy };
+        let parts = [layout.database(), vault.clone(), layout.root_key(), layout.epoch_key()];
         let Some(beside) = parts.iter().find(|part| part.exists()).cloned() else {
             return Err(Unusable::NotInitialised { path: layout.data.clone() });
         };

@@ -15,6 +15,7 @@
 //! | `rotation` | the end of an epoch |
 //! | `cache` | opened secrets, a bounded number of them |
 //! | `medium` | where slots are written: a file, or a simulated disk |
+//! | `mirror` | two copies of the file as one |
 //! | `media` | whether overwriting a file really overwrites it |
 //! | `keys` | root key, epoch keys |
 //! | `entropy` | the operating system's randomness |
@@ -26,6 +27,7 @@ pub mod entropy;
 pub mod keys;
 pub mod media;
 pub mod medium;
+pub mod mirror;
 mod rotation;
 pub mod scope;
 mod slot;

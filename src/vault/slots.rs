@@ -215,6 +215,11 @@ impl Vault {
         self.table().keys.first().map_or(0, |key| key.epoch)
     }
 
+    /// The order of the last write: a vault whose last write is older than another's is an older copy.
+    pub fn generation(&self) -> u64 {
+        self.table().generation
+    }
+
     /// Whether an earlier fault left it unknown what is stored.
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)

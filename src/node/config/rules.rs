@@ -102,9 +102,9 @@ fn keys(mut section: Section<'_>) -> std::path::PathBuf {
 
 fn vault(mut section: Section<'_>) -> Vault {
     let path = section.path("path").unwrap_or_else(|| section.relative("vault"));
-    let mirror: Option<String> = section.read("mirror", "nothing", |text| Some(text.to_owned()));
-    if mirror.is_some() {
-        section.wrong("mirror", "this version keeps one copy of the vault; expected an empty text");
+    let mirror = section.path("mirror");
+    if mirror.as_ref() == Some(&path) {
+        section.wrong("mirror", "expected another path than that of the vault, on another device");
     }
     let epoch = span(&mut section, "epoch", Span::days(1));
     if epoch > LONGEST_EPOCH {
@@ -116,7 +116,7 @@ fn vault(mut section: Section<'_>) -> Vault {
         _ => None,
     });
     section.finish();
-    Vault { path, epoch, media: media.unwrap_or(MediaPolicy::Auto) }
+    Vault { path, mirror, epoch, media: media.unwrap_or(MediaPolicy::Auto) }
 }
 
 fn span(section: &mut Section<'_>, key: &'static str, default: Span) -> Span {

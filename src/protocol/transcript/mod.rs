@@ -32,6 +32,7 @@ use crate::crypto::json::{Rules, read};
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::access;
 use crate::protocol::certificate::Authorities;
+use crate::protocol::erasure;
 use crate::protocol::ids::{CellId, OrgName};
 use agents::Agents;
 use cells::Cells;
@@ -66,7 +67,7 @@ pub fn verify_bytes(bytes: &[u8], pins: &Pins) -> Report {
     }
 }
 
-/// Verifies a transcript, a dispute pack or a data subject's export that was read strictly.
+/// Verifies a transcript, a dispute pack, a data subject's export or an erasure certificate (S12), read strictly.
 #[must_use]
 pub fn verify(file: &Value, pins: &Pins) -> Report {
     if text(file, "type") == Some(PACK) {
@@ -74,6 +75,9 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
     }
     if text(file, "type") == Some(access::EXPORT) {
         return access::verify(file, pins);
+    }
+    if erasure::is_certificate(file) {
+        return erasure::verify(file, pins);
     }
     let mut report = Report::default();
     if text(file, "type") != Some("asp/1.0 transcript") {

@@ -71,6 +71,48 @@ fn every_case() {
     peers_enforce_the_least(&mut file);
 }
 
+#[test]
+fn the_guides_three_worked_examples() {
+    // A supplier at 82 with one breach of severity 3, and its way back.
+    let mut penalty = Penalty::none(Timestamp(0));
+    penalty.breach(3);
+    let fallen = Score::of(82.0, penalty.booked);
+    assert_eq!((Level::of(Score::floored(82.0)).number(), Level::of(fallen).number()), (3, 0));
+    assert_eq!(
+        (fallen.to_string().as_str(), Level::of(fallen).ceiling(), Level::of(fallen).sessions_a_day()),
+        ("18.29", Some(100), Some(3))
+    );
+    for _ in 0..299 {
+        penalty.close(Timestamp(0), credit(1.0));
+    }
+    assert!(Score::of(82.0, penalty.booked) < Score::floored(82.0));
+    penalty.close(Timestamp(0), credit(1.0));
+    assert_eq!(Score::of(82.0, penalty.booked), Score::floored(82.0), "300 successful sessions");
+
+    // Five Sybils at 30, one legitimate endorser at 85, the same of one's own organisation, one below 30.
+    let of: AgentId = "agent://acme.example/target".parse().unwrap();
+    let given = |org: &str, score: f64| {
+        let by: AgentId = format!("agent://{org}/a").parse().unwrap();
+        let (digest, organisation) = (Digest::of(&[by.as_str().as_bytes()]), by.organisation());
+        Endorsement { by: digest, organisation, score: Score::floored(score), rating: 5 }
+    };
+    let points = |given: &[Endorsement]| (5.0 * peer_endorsement(&of.organisation(), given)).round() / 100.0;
+    let sybils: Vec<_> = (0..5).map(|n| given(&format!("sybil{n}.example"), 30.0)).collect();
+    assert_eq!(points(&sybils), 2.5);
+    assert_eq!(points(&[given("beta.example", 85.0)]), 4.01);
+    assert_eq!(points(&[given("acme.example", 85.0)]), 2.01);
+    assert_eq!(points(&[given("beta.example", 29.99)]), 0.0);
+
+    // The supplier of the restock at 87 misses its deadline: severity 2.
+    let mut penalty = Penalty::none(Timestamp(0));
+    penalty.breach(2);
+    let fallen = Score::of(87.0, penalty.booked);
+    assert_eq!(
+        (fallen.to_string().as_str(), Level::of(fallen).number(), Level::of(fallen).ceiling()),
+        ("32.00", 1, Some(1_000))
+    );
+}
+
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }

@@ -220,6 +220,11 @@ impl Engine {
         if !as_named {
             return Some("the host seated somebody whom its message does not name");
         }
+        let twice =
+            |(index, seat): (usize, &Seated)| placed.seats.iter().take(index).any(|one| one.agent == seat.agent);
+        if placed.seats.iter().enumerate().any(twice) {
+            return Some("the host gave one agent two seats");
+        }
         let own = &self.shared.settings.cell;
         let at_home = |seat: &Seated| {
             let org = seat.agent.organisation();
@@ -250,6 +255,16 @@ impl Engine {
     ) -> Step<Option<&'static str>> {
         if let Some(why) = self.misseated(placed) {
             return Ok(Some(why));
+        }
+        if placed.record.performative == Performative::Delegate {
+            let names = self.names(batch, live.kept.session.id)?;
+            let sits = |seat: &Seated| {
+                let mut here = live.kept.session.participants.iter().filter(|p| !p.dropped);
+                here.any(|p| names.get(&p.id) == Some(&seat.agent))
+            };
+            if placed.seats.iter().any(sits) {
+                return Ok(Some("the host gave one agent two seats"));
+            }
         }
         let Some(sender) = placed.record.sender.participant() else { return Ok(None) };
         if placed.boxed.is_none() {

@@ -10,7 +10,7 @@ use super::inbound::Stated;
 use super::reputation::About;
 use super::request::Endorsing;
 use super::stop::Step;
-use super::tables::{MET, What};
+use super::tables::{BOOKED, ENDORSED, MET, REPUTATIONS, Tag, What};
 use super::{border, registry, trust};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
@@ -81,13 +81,29 @@ impl Engine {
         if registry::agent(&self.shared, &batch.txn, of)?.is_none() {
             return Err(Refusal::new(Code::NotFound, format!("no agent {of} in this cell")).into());
         }
-        let tag = Digest(self.shared.agent_tag(by).0);
-        let endorsement = Endorsement { by: tag, organisation: by.organisation(), score, rating };
-        self.learn(
-            batch,
-            &About { agent: of, session: None, participant: None, at: batch.now },
-            Fact::Endorsed(endorsement),
-        )
+        let (whose, tag) = (self.shared.agent_tag(of), self.shared.agent_tag(by));
+        let endorsement = Endorsement { by: Digest(tag.0), organisation: by.organisation(), score, rating };
+        let about = About { agent: of, session: None, participant: None, at: batch.now };
+        // One fact an endorser, however often it changes its mind; what counts nothing leaves none.
+        if let Some(before) = batch.txn.get(&ENDORSED, &(whose, tag))? {
+            batch.remove(&BOOKED, &(whose, before));
+            batch.remove(&ENDORSED, &(whose, tag));
+        }
+        if !endorsement.counts() {
+            return self.forget_endorsement(batch, whose, &endorsement);
+        }
+        let place = self.learn(batch, &about, Fact::Endorsed(endorsement))?;
+        batch.put(&ENDORSED, &(whose, tag), &place)?;
+        Ok(())
+    }
+
+    /// An endorsement that counts nothing takes the place of an earlier one that did.
+    fn forget_endorsement(&self, batch: &mut Batch<'_>, whose: Tag, nothing: &Endorsement) -> Step<()> {
+        if let Some(mut reputation) = batch.txn.get(&REPUTATIONS, &whose)? {
+            reputation.facts.book(&Fact::Endorsed(nothing.clone()), batch.now);
+            batch.put(&REPUTATIONS, &whose, &reputation)?;
+        }
+        Ok(())
     }
 
     /// Takes a peer's endorsement of an own agent.

@@ -77,6 +77,9 @@ impl Engine {
         for (key, _) in batch.txn.under(&tables::COUNTED, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&tables::COUNTED, &key);
         }
+        for (key, _) in batch.txn.under(&tables::ENDORSED, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&tables::ENDORSED, &key);
+        }
         for ((one, other), _) in batch.txn.under(&tables::MET, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&tables::MET, &(one, other));
             batch.remove(&tables::MET, &(other, one));

@@ -24,8 +24,10 @@ use crate::protocol::time::Timestamp;
 use crate::protocol::trust::{self, Closed, Decision, Fact, Facts, Identity, evidence};
 use crate::store::{Fault, Order, View as _};
 
-/// Records of a closed session read for response times.
-const MOST_RECORDS: usize = 10_000;
+/// The last records of a closed session, read for response times.
+const MOST_RECORDS: u64 = 10_000;
+/// The response times of a session that are booked, the last ones: no more count.
+const MOST_TIMES: usize = 50;
 
 /// Whom a fact is about, and where it comes from.
 pub(super) struct About<'a> {
@@ -173,8 +175,8 @@ impl Engine {
         self.refresh_trust(batch, live, &[rating.of])
     }
 
-    /// Books one fact and folds it into the agent's reputation.
-    pub(super) fn learn(&mut self, batch: &mut Batch<'_>, about: &About<'_>, fact: Fact) -> Step<()> {
+    /// Books one fact and folds it into the agent's reputation; where it stands among the agent's facts.
+    pub(super) fn learn(&mut self, batch: &mut Batch<'_>, about: &About<'_>, fact: Fact) -> Step<u64> {
         let tag = self.shared.agent_tag(about.agent);
         let mut reputation = if let Some(reputation) = batch.txn.get(&REPUTATIONS, &tag)? {
             reputation
@@ -190,10 +192,11 @@ impl Engine {
         reputation.facts.book(&fact, about.at);
         let (session, participant) = (about.session.map(|session| session.id), about.participant);
         let row = Booked { at: about.at, session, participant, fact };
-        batch.put(&BOOKED, &(tag, reputation.booked), &row)?;
+        let place = reputation.booked;
+        batch.put(&BOOKED, &(tag, place), &row)?;
         reputation.booked += 1;
         batch.put(&REPUTATIONS, &tag, &reputation)?;
-        Ok(())
+        Ok(place)
     }
 
     /// From another's record to one's next, in seconds, by participant.
@@ -202,7 +205,8 @@ impl Engine {
         let mut times: BTreeMap<ParticipantId, Vec<f64>> = BTreeMap::new();
         // The newest record of anybody but the one named by the key, since that one's own last record.
         let mut waiting: BTreeMap<ParticipantId, Timestamp> = BTreeMap::new();
-        for row in view.logged_after(session.id, 0, MOST_RECORDS)? {
+        let from = session.head.sequence.saturating_sub(MOST_RECORDS);
+        for row in view.logged_after(session.id, from, usize::MAX)? {
             let Some(sender) = row.record.sender.participant() else { continue };
             if let Some(since) = waiting.remove(&sender) {
                 times.entry(sender).or_default().push(seconds(since, row.record.timestamp));
@@ -210,6 +214,9 @@ impl Engine {
             for other in session.participants.iter().filter(|p| p.id != sender) {
                 waiting.insert(other.id, row.record.timestamp);
             }
+        }
+        for times in times.values_mut() {
+            times.drain(..times.len().saturating_sub(MOST_TIMES));
         }
         Ok(times)
     }

@@ -46,6 +46,10 @@ impl Engine {
         }
         self.spend_or_refuse(batch, &submission)?;
         let inviter = submission.caller.agent.clone();
+        // One agent is one party: with itself it would settle, rate and succeed as it likes.
+        if let Some(index) = invitees.iter().position(|invitee| *invitee == inviter) {
+            return Err(Refusal::invalid(format!("/invitees/{index}"), "another agent than the inviter").into());
+        }
         let mut seats = vec![Seated {
             participant: message.sender,
             agent: inviter.clone(),

@@ -12,6 +12,7 @@ use super::tables::{OUTCOMES, What};
 use super::{admitting, border};
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
+use crate::store::View as _;
 use crate::wire::frame::{About, Said};
 
 impl Engine {
@@ -88,7 +89,14 @@ impl Engine {
             admitting::class_from(here, &live.kept.session, &names, peer, class, batch.now)?;
         }
         match stated.said {
-            Said::Outcome => batch.put(&OUTCOMES, &(session, stated.signer.clone()), &stated.jws)?,
+            Said::Outcome => {
+                let key = (session, stated.signer.clone());
+                // Told again: nobody needs to hear it again.
+                if batch.txn.get(&OUTCOMES, &key)?.as_ref() == Some(&stated.jws) {
+                    return Ok(());
+                }
+                batch.put(&OUTCOMES, &key, &stated.jws)?;
+            }
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, live, peer, &stated.jws),
             Said::Request => return self.take_request(batch, peer, live, &stated.jws),

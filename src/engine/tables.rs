@@ -123,6 +123,8 @@ pub const REPUTATIONS: Table<Tag, Reputation> = Table::new("reputations");
 pub const BOOKED: Table<(Tag, u64), Booked> = Table::new("booked");
 /// The newest outcome of each closed session that counts in an agent's trust, by its digest.
 pub const COUNTED: Table<(Tag, SessionId), Digest> = Table::new("counted");
+/// Which of an agent's facts is another's endorsement of it: whose, by whom.
+pub const ENDORSED: Table<(Tag, Tag), u64> = Table::new("endorsed");
 /// When two agents last closed a session with each other.
 pub const MET: Table<(Tag, Tag), Timestamp> = Table::new("met");
 /// Where another cell's agent last showed its signed trust to an organisation of this one: whose, to whom.

@@ -17,7 +17,7 @@ use super::view::{Reading, View, unavailable};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
 use crate::protocol::ceiling::{self, Bounded};
-use crate::protocol::ids::{AgentId, ParticipantId};
+use crate::protocol::ids::{AgentId, ParticipantId, SessionId};
 use crate::protocol::money::Money;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Act, Session};
@@ -30,6 +30,8 @@ use crate::store::{Fault, Order, View as Rows};
 const QUOTA_WINDOW: Span = Span::days(1);
 /// Sessions counted at most: more than any quota.
 const MOST_OPENED: usize = 10_000;
+/// How many of those that left the window are forgotten with each that is opened.
+const FORGOTTEN: usize = 8;
 
 /// What is known of an agent of this cell.
 pub fn facts(shared: &Shared, rows: &impl Rows, agent: &Agent) -> Result<Facts, Fault> {
@@ -128,8 +130,8 @@ impl Engine {
         let Some(limit) = level.sessions_a_day() else { return Ok(()) };
         let tag = self.shared.agent_tag(&agent.id);
         let since = Timestamp((batch.now.0 - QUOTA_WINDOW.0).max(0));
-        let from = (tag, since.0.cast_unsigned() + 1, crate::protocol::ids::SessionId(uuid::Uuid::nil()));
-        let to = (tag, u64::MAX, crate::protocol::ids::SessionId(uuid::Uuid::max()));
+        let from = (tag, since.0.cast_unsigned() + 1, SessionId(uuid::Uuid::nil()));
+        let to = (tag, u64::MAX, SessionId(uuid::Uuid::max()));
         let opened = batch.txn.range(&INVITED, from..to, Order::Forward, MOST_OPENED)?;
         // The next may be opened once so many have left the window that one is free.
         let first = opened.len().checked_sub(limit as usize).and_then(|over| opened.get(over));
@@ -144,8 +146,15 @@ impl Engine {
         Err(refusal.with("used", json!(opened.len())).with("resetAt", json!(reset)).into())
     }
 
-    /// Counts a session in its inviter's quota.
+    /// Counts a session in its inviter's quota; what has left the window is forgotten, a few at a time.
     pub(super) fn count_opening(&self, batch: &mut Batch<'_>, inviter: Tag, session: &Session) -> Step<()> {
+        let since = (batch.now.0 - QUOTA_WINDOW.0).max(0).cast_unsigned();
+        let nil = SessionId(uuid::Uuid::nil());
+        for (key, ()) in
+            batch.txn.range(&INVITED, (inviter, 0, nil)..(inviter, since, nil), Order::Forward, FORGOTTEN)?
+        {
+            batch.remove(&INVITED, &key);
+        }
         batch.put(&INVITED, &(inviter, session.opened_at.0.cast_unsigned(), session.id), &())?;
         Ok(())
     }

@@ -25,4 +25,5 @@ mod money;
 mod net;
 mod refused;
 mod reordered;
+mod sybils;
 mod trust;

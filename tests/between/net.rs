@@ -275,6 +275,12 @@ impl Net {
         }
     }
 
+    /// An agent endorses another.
+    pub fn endorse(&mut self, by: &Agent, of: &AgentId, rating: u8) -> Result<Value, Refusal> {
+        let endorsing = by.endorsing(of, rating, Timestamp(self.now), &mut self.luck);
+        self.operated(by.home, Command::Endorse(Box::new(endorsing)))
+    }
+
     pub fn caller(agent: &Agent) -> Caller {
         agent.caller()
     }

@@ -3,7 +3,7 @@
 use asp_cell::crypto::digest::{Digest, base64url};
 use asp_cell::crypto::entropy::{Seeded, draw};
 use asp_cell::crypto::es256::SigningKey;
-use asp_cell::engine::request::{Caller, Invitation, Noting, Registration, Spent, Submission};
+use asp_cell::engine::request::{Caller, Endorsing, Invitation, Noting, Registration, Spent, Submission};
 use asp_cell::protocol::beside::Beside;
 use asp_cell::protocol::envelope::Envelope;
 use asp_cell::protocol::ids::{AgentId, MessageId, ParticipantId, ReferenceId, SessionId};
@@ -25,7 +25,7 @@ pub struct Agent {
 }
 
 /// A message as its sender keeps it until it is answered.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Draft {
     pub message: Message,
     pub salt: Option<Digest>,
@@ -90,6 +90,14 @@ impl Agent {
         let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
         let vouched = proven.vouch(said, now).unwrap();
         Noting { caller: self.caller(), vouched, parts: std::collections::BTreeMap::new(), spent, salt: None }
+    }
+
+    /// An endorsement of another agent.
+    #[allow(dead_code, reason = "the simulation endorses nobody")]
+    pub fn endorsing(&self, of: &AgentId, rating: u8, now: Timestamp, luck: &mut Seeded) -> Endorsing {
+        let proven = self.proof("/v1/asp/trust/endorsements", None, now, luck);
+        let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
+        Endorsing { caller: self.caller(), of: of.clone(), rating, spent }
     }
 
     pub fn invitation(&self, draft: &Draft, now: Timestamp, luck: &mut Seeded) -> Invitation {

@@ -3,6 +3,8 @@
 //! Folded from [`Fact`]s one by one; bounded; nothing decayed is among them. Source: docs/spec/protocol.md section 5,
 //! docs/spec/details.md section 5.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -20,7 +22,7 @@ use crate::protocol::time::Timestamp;
 
 /// Response times kept.
 const RESPONSES: usize = 50;
-/// Endorsements kept, one an endorser: the least goes first.
+/// Endorsements kept, one an endorser: of the organisation that has the most, the least goes first.
 const ENDORSEMENTS: usize = 1_000;
 /// The highest score that imported history gives by itself: level 3.
 const IMPORT_MAX: f64 = 89.99;
@@ -125,8 +127,7 @@ impl Facts {
                     self.own.endorsements.push(endorsement.clone());
                 }
                 if self.own.endorsements.len() > ENDORSEMENTS {
-                    self.own.endorsements.sort_by(|one, other| other.weight().total_cmp(&one.weight()));
-                    self.own.endorsements.truncate(ENDORSEMENTS);
+                    drop_one(&mut self.own.endorsements);
                 }
             }
             Fact::Imported(imported) => self.import(imported),
@@ -210,6 +211,20 @@ impl Facts {
             "penalty": (self.penalty.at(now) * 1e6).round() / 1e6,
             "imported": self.imported.is_some(),
         })
+    }
+}
+
+/// Drops one endorsement such that no organisation's many crowd out another's few.
+fn drop_one(endorsements: &mut Vec<Endorsement>) {
+    let mut counts: BTreeMap<&OrgName, usize> = BTreeMap::new();
+    for given in endorsements.iter() {
+        *counts.entry(&given.organisation).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(organisation, _)| organisation.clone());
+    let of_most = endorsements.iter().enumerate().filter(|(_, given)| Some(&given.organisation) == most.as_ref());
+    let least = of_most.min_by(|(_, one), (_, other)| one.weight().total_cmp(&other.weight()));
+    if let Some(index) = least.map(|(index, _)| index) {
+        endorsements.remove(index);
     }
 }
 

@@ -14,6 +14,9 @@ use crate::protocol::ids::{AgentId, OrgName};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::time::Timestamp;
 
+/// The most of anything that is counted: sums of such counts stay far below 2^64.
+const MOST: u64 = 1_000_000_000;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
@@ -92,6 +95,10 @@ pub fn read(text: &str, agent: &AgentId, tag: impl Fn(&AgentId) -> Digest) -> Re
     let right = [
         (file.successes >= 0.0 && file.successes <= file.closed, "/facts/successes", "from 0 to closed"),
         (file.closed.is_finite() && file.closed <= 1e9, "/facts/closed", "a number of sessions"),
+        (file.commitments.settled <= MOST, "/facts/commitments/settled", "at most 1,000,000,000"),
+        (file.commitments.breached <= MOST, "/facts/commitments/breached", "at most 1,000,000,000"),
+        (file.payments.decided <= MOST, "/facts/payments/decided", "at most 1,000,000,000"),
+        (file.ratings.count <= MOST, "/facts/ratings/count", "at most 1,000,000,000"),
         (file.payments.in_time <= file.payments.decided, "/facts/payments/inTime", "at most decided"),
         (
             (file.ratings.count..=file.ratings.count.saturating_mul(5)).contains(&file.ratings.sum),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod audit;
+mod backup;
 mod consent;
 mod demo;
 mod dispute;
@@ -97,6 +98,10 @@ enum Verb {
     /// The log of what changed rights or data.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Write everything but the keys to one file, while the cell runs.
+    Backup(backup::Backup),
+    /// Make a cell from a backup, on this or another machine.
+    Restore(backup::Restore),
     /// Verify a transcript or an erasure certificate off line; exit status 1 if it is corrupt.
     Verify(verify::Verify),
 }
@@ -132,6 +137,8 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Subject(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Residency(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),
+        Verb::Backup(verb) => verb.carry_out(config),
+        Verb::Restore(verb) => verb.carry_out(),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }
 }

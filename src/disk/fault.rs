@@ -180,6 +180,42 @@ pub enum Unusable {
         /// What it should be.
         expected: &'static str,
     },
+    /// A backup that does not open.
+    #[error(
+        "{path}: does not open from chunk {chunk} on: it is damaged or cut short, or was made under another root key; \
+         use another copy, and put this cell's own root.key into the keys directory"
+    )]
+    UnreadableBackup {
+        /// The backup.
+        path: PathBuf,
+        /// The first chunk that does not open, from 0.
+        chunk: u64,
+    },
+    /// A backup whose epoch is over.
+    #[error(
+        "{path}: its secrets are sealed under the key of epoch {epoch}, which is not in epoch.key: a backup opens \
+         until the epoch it was taken in has ended, and nothing after that, by design; use a newer backup, or put the \
+         newest copy of epoch.key into the keys directory"
+    )]
+    EpochOver {
+        /// The backup.
+        path: PathBuf,
+        /// Its epoch; 0 if it holds no vault.
+        epoch: u64,
+    },
+    /// An erasure ledger that ends before what it is to be used with.
+    #[error(
+        "{path}: restore_behind: this erasure ledger has {found} entries and does not go on from the {backup} that are \
+         known already; use the newest copy of erasures.log, or what was erased since would come back"
+    )]
+    OlderErasures {
+        /// The ledger.
+        path: PathBuf,
+        /// Its entries.
+        found: u64,
+        /// The entries that must be in it.
+        backup: u64,
+    },
     /// Overwriting in place would not destroy what stood there.
     #[error(
         "{path}: lies on {kind}, where overwriting is not known to destroy ({why}); \

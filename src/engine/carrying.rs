@@ -33,6 +33,12 @@ impl Handle {
         outbox::given(&self.rows()?, peer).map_err(|fault| unavailable(&fault))
     }
 
+    /// The last frame that `peer` confirmed.
+    pub fn confirmed_by(&self, peer: &CellId) -> Result<u64, Refusal> {
+        let row = self.rows()?.get(&super::tables::ACKED, peer).map_err(|fault| unavailable(&fault))?;
+        Ok(row.unwrap_or_default())
+    }
+
     /// The id of this cell's stream: the same as long as its store lives.
     pub fn stream_id(&self) -> [u8; 16] {
         self.shared.stream

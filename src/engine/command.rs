@@ -37,6 +37,8 @@ pub enum Command {
     Spent(CellId, u64),
     /// A link is up: what the peer says of itself.
     LinkUp(CellId, PeerSaid),
+    /// An entry of the erasure ledger that the database does not know of.
+    EraseAgain(Box<super::forgotten::Erased>),
     /// The second step of an erasure whose intent is durable.
     EraseNow(uuid::Uuid),
     /// An epoch of the vault has ended, or may have: what it sealed is certified, some at a time.

@@ -59,6 +59,8 @@ pub struct Engine {
     pub(super) directory_changes: Vec<DirectoryChange>,
     /// Sessions whose newest record is to be receipted to their host in this batch.
     pub(super) receipts_due: BTreeSet<SessionId>,
+    /// What was erased, in a file beside the database; none in a simulation.
+    pub(super) erasures: Option<crate::store::erasures::Erasures>,
     /// When spent proofs were last forgotten.
     pub(super) forgot_at: Timestamp,
 }
@@ -74,6 +76,8 @@ pub(super) struct Batch<'s> {
     pub dirty: BTreeSet<SessionId>,
     pub facts_changed: bool,
     pub wrote: bool,
+    /// What this commit erases, for the ledger.
+    pub erases: Vec<super::forgotten::Erased>,
 }
 
 impl Engine {
@@ -94,6 +98,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             facts_changed: false,
             wrote: false,
+            erases: Vec::new(),
         };
         let ledgers = (self.next.exports, self.next.imports);
         let mut outcomes = Vec::with_capacity(commands.len());
@@ -137,6 +142,10 @@ impl Engine {
                 self.link_up(batch, peer, said)?;
                 Outcome::Done
             }
+            Command::EraseAgain(erased) => {
+                self.erase_again(batch, *erased)?;
+                Outcome::Done
+            }
             Command::EraseNow(request) => Outcome::Operated(refusable(self.erase_now(batch, request))?),
             Command::EpochEnded => Outcome::Operated(refusable(self.epoch_ended(batch))?),
             Command::Tick => {
@@ -153,6 +162,7 @@ impl Engine {
         if !batch.wrote {
             return Ok(batch.effects);
         }
+        self.enter_erasures(&mut batch)?;
         self.note_written(&mut batch)?;
         self.shared.vault.sync()?;
         batch.txn.commit()?;

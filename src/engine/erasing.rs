@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::core::{Batch, Engine};
 use super::forgetting::{Target, Waiting, scrub_waiting};
+use super::forgotten::Erased;
 use super::operation::ErasureScope;
 use super::shared::Shared;
 use super::stop::{Step, Stop};
@@ -69,6 +70,7 @@ impl Engine {
         };
         batch.put(&ERASURES, request.as_bytes(), &erasure)?;
         self.audit(batch, "erasure", organisation.as_str(), &tag.to_string(), ground.as_bytes())?;
+        batch.erases.push(Erased::Own(request, Box::new(erasure)));
         Ok(request)
     }
 
@@ -338,6 +340,7 @@ impl Engine {
             self.ordered(batch, &order.organisation, item, &mut tags, &mut places)?;
         }
         let tags: Vec<Tag> = tags.into_iter().collect();
+        batch.erases.push(Erased::Ordered(peer.clone(), order));
         let done = self.destroy(batch, &tags, &places)?;
         self.certify(batch, request, &mut erasure, &done)?;
         let Some(certificate) = erasure.certificate else { return Ok(()) };

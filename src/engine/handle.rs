@@ -429,6 +429,9 @@ impl Handle {
         if let Some(read) = operate::inspect(&self.shared, &operation, self.now()) {
             return read;
         }
+        if let Operation::Backup { file, config } = operation {
+            return self.backup(file, config).await;
+        }
         if let Some(done) = self.epochs(&operation).await {
             return done;
         }

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | [`core`] | the writer's value: a batch of commands, one commit |
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
-//! | [`handle`], `carrying` | what `api`, `peering` and `node` know of it |
+//! | [`handle`], `carrying`, `backing` | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
-//! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `operate` | the other verbs |
+//! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `forgotten`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -21,6 +21,7 @@ mod access;
 mod admitting;
 mod asking;
 mod audit;
+mod backing;
 mod beside;
 mod booking;
 mod border;
@@ -41,6 +42,7 @@ mod erasing;
 mod escrows;
 mod evidence;
 mod forgetting;
+mod forgotten;
 pub mod handle;
 mod homecoming;
 pub mod inbound;

@@ -92,6 +92,7 @@ impl Engine {
             | Operation::DisputePack { .. }
             | Operation::AuditVerify
             | Operation::AuditProve { .. }
+            | Operation::Backup { .. }
             | Operation::AuditExport => Err(Refusal::new(Code::Unspecified, "a reading verb among the writing").into()),
         }
     }
@@ -203,6 +204,7 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::LedgerDeposit { .. }
             | Operation::LedgerWithdraw { .. }
             | Operation::LedgerSettle { .. }
+            | Operation::Backup { .. }
             | Operation::LedgerReconcile
             | Operation::SubjectExport { .. }
             | Operation::SubjectWhere { .. }

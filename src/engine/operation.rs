@@ -239,6 +239,11 @@ pub enum Operation {
         index: u64,
     },
     AuditExport,
+    /// Writes a backup to a file of the cell's machine that is not there yet.
+    Backup {
+        file: std::path::PathBuf,
+        config: String,
+    },
     DisputeList,
     DisputeShow {
         dispute: DisputeId,

@@ -12,6 +12,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::es256::SigningKey;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::{self, Kind};
+use crate::crypto::secret::Secret;
 use crate::protocol::consent::negotiation::Negotiation;
 use crate::protocol::ids::{AgentId, CellId, ConsentId, OrgName};
 use crate::protocol::money::{Currency, Money};
@@ -118,6 +119,10 @@ pub struct Shared {
     pub spent: Mutex<HashMap<Digest, Timestamp>>,
     /// How far the wall clock is off, in milliseconds, while it is not to be trusted; else 0.
     pub clock_off: AtomicI64,
+    /// What seals backups.
+    pub backup_key: Secret,
+    /// The file of the erasure ledger.
+    pub erasures: Option<std::path::PathBuf>,
 }
 
 impl Shared {

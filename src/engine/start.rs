@@ -16,11 +16,13 @@ use super::shared::{Common, Facts, Settings, Shared, Signer};
 use super::stop::bug;
 use super::tables::{self, AgentRow};
 use super::writer;
-use super::{registry, sealing};
+use super::{forgotten, registry, sealing};
 use crate::crypto::digest::Digest;
 use crate::crypto::entropy::Entropy;
+use crate::crypto::secret::Secret;
 use crate::protocol::ids::{AgentId, CellId, OrgName, SessionId};
 use crate::protocol::time::Timestamp;
+use crate::store::erasures::Erasures;
 use crate::store::{Fault, Format, Order, Read, Store, View as Rows};
 use crate::vault::{EpochKeys, TagKey, Vault};
 
@@ -43,6 +45,10 @@ pub struct Parts {
     pub media: (String, bool),
     /// The cell's signing key.
     pub signer: Signer,
+    /// What was erased: what the database does not know of is erased again before anything else happens.
+    pub erasures: Option<Erasures>,
+    /// What seals backups.
+    pub backup_key: Secret,
     /// Randomness.
     pub entropy: Box<dyn Entropy>,
 }
@@ -50,7 +56,8 @@ pub struct Parts {
 impl Engine {
     /// An engine over an opened store, with what a crash cut off finished.
     pub fn open(parts: Parts, now: Timestamp) -> Result<(Self, Store), Fault> {
-        let Parts { settings, mut store, vault, epochs, tags, media, signer, mut entropy } = parts;
+        let Parts { settings, mut store, vault, epochs, tags, media, signer, mut erasures, backup_key, mut entropy } =
+            parts;
         let stream = stream_id(&mut store, &mut *entropy)?;
         let rows = store.read()?;
         let facts = Arc::new(facts(&rows)?);
@@ -67,9 +74,12 @@ impl Engine {
             directory: RwLock::new(HashMap::new()),
             spent: Mutex::new(spent(&rows)?),
             clock_off: AtomicI64::new(0),
+            backup_key,
+            erasures: erasures.as_ref().map(|ledger| ledger.path().to_owned()),
         };
         let directory = directory(&shared, &rows)?;
         *shared.directory.write().map_err(|_| bug("a lock is poisoned"))? = directory;
+        let again = erasures.as_mut().map(|ledger| forgotten::unknown(&rows, ledger)).transpose()?.unwrap_or_default();
         let mut engine = Self {
             shared: Arc::new(shared),
             entropy,
@@ -79,10 +89,14 @@ impl Engine {
             facts,
             directory_changes: Vec::new(),
             receipts_due: BTreeSet::new(),
+            erasures,
             forgot_at: now,
         };
         engine.not_older()?;
-        let unfinished = engine.unfinished_erasures(&rows)?;
+        for erased in again {
+            engine.commit(&mut store, now, vec![Command::EraseAgain(Box::new(erased))])?;
+        }
+        let unfinished = engine.unfinished_erasures(&store.read()?)?;
         let commands = unfinished.into_iter().map(Command::EraseNow).collect();
         engine.commit(&mut store, now, commands)?;
         // An epoch that ended as the process did: what it sealed is certified before anything else happens.

@@ -100,6 +100,8 @@ pub const SENT_TO: Table<(SessionId, Tag), Vec<CellId>> = Table::new("sent_to");
 pub const SUBJECTS: Table<(Tag, SessionId, u64), Vec<String>> = Table::new("subjects");
 /// Requests for erasure, own and from peers.
 pub const ERASURES: Table<[u8; 16], Erasure> = Table::new("erasures");
+/// How far the erasure ledger went when the rows were committed (`store::erasures`).
+pub const LEDGERED: Table<(), crate::store::erasures::Head> = Table::new("ledgered");
 /// Peers added at run time, and what any peer said of itself last.
 pub const PEERS: Table<CellId, Peer> = Table::new("peers");
 /// Other cells' receipts.

@@ -1,4 +1,4 @@
-//! `init`: a new cell's directory, from nothing to ready to run.
+//! `init` and `restore`: a cell's directory, from nothing or from a backup to ready to run.
 //!
 //! `cell.toml` is written last: a directory that has one is complete.
 
@@ -12,7 +12,9 @@ use crate::crypto::digest::base64url;
 use crate::crypto::entropy;
 use crate::disk::private;
 use crate::engine::clock::{Clock as _, SystemClock};
+use crate::engine::start::FORMAT;
 use crate::protocol::ids::CellId;
+use crate::store::backup::{self, Restored, Since};
 use crate::store::{Layout, Unusable};
 use crate::vault::entropy::OsEntropy;
 use crate::vault::{MediaPolicy, media};
@@ -93,6 +95,11 @@ fn stored(layout: Layout, cell: &CellId, media: MediaPolicy) -> Result<(), Unusa
     let token = token_file(&layout.data);
     storage::data_dir(layout, cell.clone(), media).create(SystemClock.now())?;
     private::write_new(&token, new_token().as_bytes())
+}
+
+/// Makes the cell of a backup in `dir`, with an operators' token of its own.
+pub fn restored(file: &Path, dir: &Path, since: &Since) -> Result<Restored, CreateError> {
+    Ok(backup::restore(file, dir, since, new_token().as_bytes(), FORMAT.version)?)
 }
 
 /// 32 random bytes, base64url (docs/spec/details.md section 15).

@@ -67,10 +67,20 @@ impl Exchange for Crossing {
         let (has, given) = (hello.wants_from(self.handle.stream_id()).saturating_sub(1), self.handle.given_to(peer)?);
         if has > given {
             let detail = format!(
-                "{peer} has frame {has} of this cell's, which knows of {given}: this store is older than what the cell \
-                 has sent; restore a newer one, or what comes next would be taken for what it has"
+                "restore_behind: {peer} has frame {has} of this cell's, which knows of {given}: this cell was restored \
+                 from a backup older than what it has sent; restore a newer one, or what comes next would be taken for \
+                 what {peer} has"
             );
-            return Err(Refusal::new(Code::EscalationRequired, detail));
+            return Err(behind(detail, peer));
+        }
+        let confirmed = self.handle.confirmed_by(peer)?;
+        if hello.expects.is_some_and(|expects| expects.stream == self.handle.stream_id()) && has < confirmed {
+            let detail = format!(
+                "restore_behind: {peer} had confirmed frame {confirmed} of this cell's and now knows of {has}: it was \
+                 restored from an older backup, and what it lacks is no longer queued here; its operator must restore a \
+                 newer one"
+            );
+            return Err(behind(detail, peer));
         }
         let said = PeerSaid { jwks: hello.jwks.text().to_owned(), public_url: hello.public_url.clone() };
         self.handle.link_up(peer, said).await?;
@@ -112,4 +122,10 @@ impl Exchange for Crossing {
     fn woken(&self, peer: &CellId) -> impl Future<Output = ()> + Send {
         self.handle.woken(peer)
     }
+}
+
+fn behind(detail: String, peer: &CellId) -> Refusal {
+    Refusal::new(Code::EscalationRequired, detail)
+        .with("reason", "restore_behind".into())
+        .with("cell", peer.as_str().into())
 }

@@ -130,6 +130,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         tags: opened.tags,
         media: (opened.media.kind, opened.media.trusted),
         signer,
+        erasures: Some(opened.erasures),
+        backup_key: opened.backup_key,
         entropy: Box::new(OsEntropy),
     };
     let (handle, writer) = engine::start::start(parts, clock)?;

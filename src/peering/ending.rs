@@ -35,6 +35,8 @@ impl Close {
 pub(super) enum Verdict {
     /// Dial again soon.
     Down,
+    /// This cell closed it to begin anew: dial at once.
+    Cut,
     /// Dial again seldom; an operator must act.
     Refused,
     /// Nothing: the two cells have another link.
@@ -124,7 +126,7 @@ impl Ending {
             }
             ConnectionError::TimedOut => Self::down("the peer does not answer"),
             ConnectionError::Reset => Self::down("the peer has lost the connection (it was restarted)"),
-            ConnectionError::LocallyClosed => Self::down("closed here"),
+            ConnectionError::LocallyClosed => Self::new(Verdict::Cut, Close::Away, "closed here, to begin anew"),
             ConnectionError::VersionMismatch
             | ConnectionError::TransportError(_)
             | ConnectionError::ConnectionClosed(_)

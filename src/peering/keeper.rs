@@ -212,6 +212,9 @@ impl<E: Exchange> Keeper<E> {
         } else {
             self.show(ending);
         }
+        if ending.verdict == Verdict::Cut {
+            return self.retry();
+        }
         self.wait(ending.verdict);
         if self.shared.cell > self.peer.cell {
             self.dial_at += DEFERENCE;
@@ -221,7 +224,7 @@ impl<E: Exchange> Keeper<E> {
     /// Draws the time of the next dial.
     fn wait(&mut self, verdict: Verdict) {
         let range = match verdict {
-            Verdict::Down | Verdict::Superseded => AWAY,
+            Verdict::Down | Verdict::Superseded | Verdict::Cut => AWAY,
             Verdict::Refused => REFUSING,
         };
         self.dial_at = Instant::now() + self.backoff.next(range, draw());
@@ -230,6 +233,7 @@ impl<E: Exchange> Keeper<E> {
     fn show(&self, ending: &Ending) {
         match ending.verdict {
             Verdict::Down => self.set(PeerState::Down, Some(&ending.reason)),
+            Verdict::Cut => self.set(PeerState::Connecting, Some(&ending.reason)),
             Verdict::Refused => self.set(PeerState::Refused, Some(&ending.reason)),
             Verdict::Superseded => {}
         }

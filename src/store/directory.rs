@@ -3,6 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `data/cell.redb` | the database |
+//! | `data/erasures.log` | what was erased: copy it off the machine often |
 //! | `data/lock` | held by the running process, whose pid stands in it |
 //! | `data/run/` | what exists only while the cell runs |
 //! | `vault` | slots of the scope secrets |
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::database::{Format, Place, Store, Terms};
+use super::erasures::Erasures;
+use crate::crypto::secret::Secret;
 use crate::disk::{Unusable, private};
 use crate::protocol::ids::CellId;
 use crate::protocol::time::Timestamp;
@@ -66,15 +69,21 @@ impl Layout {
         self.data.join("run")
     }
 
+    /// The erasure ledger.
+    #[must_use]
+    pub fn erasures(&self) -> PathBuf {
+        self.data.join("erasures.log")
+    }
+
     fn lock(&self) -> PathBuf {
         self.data.join("lock")
     }
 
-    fn root_key(&self) -> PathBuf {
+    pub(super) fn root_key(&self) -> PathBuf {
         self.keys.join("root.key")
     }
 
-    fn epoch_key(&self) -> PathBuf {
+    pub(super) fn epoch_key(&self) -> PathBuf {
         self.keys.join("epoch.key")
     }
 }
@@ -109,6 +118,10 @@ pub struct Opened {
     pub media: Media,
     /// What an operator should know of how the vault's copies were found.
     pub mended: Mended,
+    /// What was erased.
+    pub erasures: Erasures,
+    /// What seals backups.
+    pub backup_key: Secret,
     /// Held until this is dropped.
     pub lock: Lock,
 }
@@ -179,7 +192,9 @@ impl DataDir {
         };
         let vault = Vault::open(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
         let store = Store::open(&Place::File(layout.database()), self.terms(&root, &vault))?;
-        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, mended, lock })
+        let erasures = Erasures::open(&layout.erasures(), root.erasure_key(), Box::new(OsEntropy))?;
+        let backup_key = root.backup_key();
+        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, mended, erasures, backup_key, lock })
     }
 
     /// Everything that is overwritten to destroy must lie where that destroys: both copies of the vault, the epoch keys.

@@ -16,13 +16,18 @@
 //! | `sealer` | rows to sealed bytes and back |
 //! | `backend` | redb on a simulated disk |
 //! | `redb_fault` | redb's errors and panics as faults |
+//! | [`backup`], `archive` | everything but the keys in one file, and back |
+//! | [`erasures`] | what was erased, beside the database |
 //! | `directory` | [`DataDir`]: database, vault and keys of a cell, created and opened together |
 //!
 //! Knows nothing of what the rows mean; the engine owns the list of its tables.
 
+mod archive;
 pub mod backend;
+pub mod backup;
 mod database;
 pub mod directory;
+pub mod erasures;
 mod key;
 mod read;
 mod redb_fault;

@@ -44,6 +44,14 @@ impl Read {
         Self(Arc::new(Inner { shared, snapshot, tables: RwLock::default() }))
     }
 
+    /// Reads the snapshot itself, with redb's errors and panics as faults.
+    pub(super) fn contained<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, Fault> {
+        contained(&self.0.shared.place, || read(&self.0.snapshot))
+    }
+
     fn table(&self, name: &'static str) -> Result<Option<Arc<Raw>>, redb::Error> {
         if let Some(table) = self.0.tables.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(table.clone());

@@ -54,6 +54,18 @@ impl RootKey {
         derive(&[&self.0], &[b"asp-cell store key"])
     }
 
+    /// The key that seals backups.
+    #[must_use]
+    pub fn backup_key(&self) -> Secret {
+        derive(&[&self.0], &[b"asp-cell backup key"])
+    }
+
+    /// The key that seals the erasure ledger.
+    #[must_use]
+    pub fn erasure_key(&self) -> Secret {
+        derive(&[&self.0], &[b"asp-cell erasure ledger key"])
+    }
+
     /// The key that makes tags of names.
     #[must_use]
     pub fn tag_key(&self) -> TagKey {

@@ -13,6 +13,7 @@
 //! | `slots` | [`Vault`]: create, read, destroy |
 //! | `table` | which slot holds what, read at start |
 //! | `rotation` | the end of an epoch |
+//! | [`copying`] | live slots as they are, into a backup and back |
 //! | `cache` | opened secrets, a bounded number of them |
 //! | `medium` | where slots are written: a file, or a simulated disk |
 //! | `mirror` | two copies of the file as one |
@@ -23,6 +24,7 @@
 //! Knows nothing of sessions' contents, of the database and of who may erase what.
 
 mod cache;
+pub mod copying;
 pub mod entropy;
 pub mod keys;
 pub mod media;

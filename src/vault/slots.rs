@@ -331,7 +331,7 @@ impl Vault {
         if found == *written { Ok(()) } else { self.io(Err(io::Error::other("an overwritten slot did not read back"))) }
     }
 
-    fn bytes(&self, slot: u64) -> Result<[u8; SLOT], Fault> {
+    pub(super) fn bytes(&self, slot: u64) -> Result<[u8; SLOT], Fault> {
         let mut bytes = [0; SLOT];
         match self.0.medium.read_at(offset(slot), &mut bytes) {
             Ok(()) => Ok(bytes),
@@ -363,7 +363,7 @@ impl Vault {
         Ok(self.0.table.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn table(&self) -> RwLockReadGuard<'_, Table> {
+    pub(super) fn table(&self) -> RwLockReadGuard<'_, Table> {
         self.0.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 

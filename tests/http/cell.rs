@@ -106,6 +106,8 @@ fn parts(directory: &Path) -> (Parts, Lock) {
         tags: opened.tags,
         media: (opened.media.kind, opened.media.trusted),
         signer: Signer { key, jwks: json!({"keys": [jwk]}) },
+        erasures: None,
+        backup_key: asp_cell::crypto::secret::Secret::take(&mut [1; 32]),
         entropy: Box::new(OsEntropy),
     };
     (parts, opened.lock)

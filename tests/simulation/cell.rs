@@ -125,6 +125,8 @@ impl Cell {
             tags: TagKey::new(Secret::take(&mut self.tag_key.clone())),
             media: ("simulated".to_owned(), true),
             signer: Signer { key, jwks: json!({"keys": [jwk]}) },
+            erasures: None,
+            backup_key: Secret::take(&mut [1; 32]),
             entropy: self.entropy(),
         };
         self.up = Some(Engine::open(parts, now).unwrap());

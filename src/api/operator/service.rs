@@ -90,4 +90,5 @@ verbs! {
     audit_verify AuditVerifyRequest;
     audit_prove AuditProveRequest;
     audit_export AuditExportRequest;
+    backup BackupRequest;
 }

@@ -1,6 +1,7 @@
-//! `audit`: the log of what changed rights or data.
+//! `audit` and `backup`: the log of what changed rights or data; everything but the keys in one file.
 
-use crate::api::operator::contract::{AuditExportRequest, AuditProveRequest, AuditVerifyRequest};
+use super::spoken;
+use crate::api::operator::contract::{AuditExportRequest, AuditProveRequest, AuditVerifyRequest, BackupRequest};
 use crate::engine::Operation;
 use crate::protocol::refusal::Refusal;
 
@@ -22,5 +23,13 @@ impl TryFrom<AuditExportRequest> for Operation {
     type Error = Refusal;
     fn try_from(AuditExportRequest {}: AuditExportRequest) -> Result<Self, Refusal> {
         Ok(Self::AuditExport)
+    }
+}
+
+impl TryFrom<BackupRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(BackupRequest { file, config }: BackupRequest) -> Result<Self, Refusal> {
+        let file = spoken("/file", file, "an absolute path on the cell's machine")?.into();
+        Ok(Self::Backup { file, config: spoken("/config", config, "the text of cell.toml")? })
     }
 }

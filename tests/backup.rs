@@ -1,0 +1,323 @@
+//! A cell from its backup: everything live is back and sessions go on with the peer; nothing erased is back, though the
+//! backup still held it; and what is damaged, foreign, too old or behind is refused. docs/spec/federation.md section 4.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod deal;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use asp_cell::engine::Operation;
+use asp_cell::engine::operation::ErasureScope;
+use asp_cell::node::create::{CreateError, restored};
+use asp_cell::protocol::ids::SessionId;
+use asp_cell::protocol::performative::Performative as P;
+use asp_cell::protocol::transcript::{Pins, Verdict, verify};
+use asp_cell::store::Unusable;
+use asp_cell::store::backup::{Restored, Since};
+use asp_cell::testkit::search::files_with;
+use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Topology};
+use deal::{CANARY, SOON};
+use serde_json::{Value, json};
+
+const BUYER: &str = "agent://acme.example/procurement";
+const SELLER: &str = "agent://beta.example/sales";
+const HOME: &str = "eu-west-1";
+const ABROAD: &str = "us-east-1";
+
+async fn start() -> Result<(Federation, Agent, Agent, SessionId), Failure> {
+    let net = Topology::new()
+        .cell(HOME, "eu-west-1", "EEA")
+        .cell(ABROAD, "us-east-1", "US")
+        .org("acme.example", HOME)
+        .org("beta.example", ABROAD)
+        .agent(BUYER)
+        .agent(SELLER)
+        .funds("acme.example", "5000.00", "USD")
+        .consent(ConsentSpec::between("acme.example", "beta.example"))
+        .variable("ASP_CELL__LIMITS__PLACEMENT_TIMEOUT", "PT1S")
+        .start()
+        .await?;
+    let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
+    let session = deal::open(&buyer, &[&seller]).await?;
+    let contact = json!({"name": "Ada Example", "phone": CANARY});
+    let offer = Draft::new(P::Propose).terms(json!({})).content(json!({"text": "200 adapters"}));
+    deal::say(&buyer, &[&seller], session, &offer.personal(deal::contact(), contact)).await?;
+    Ok((net, buyer, seller, session))
+}
+
+async fn backup(net: &Federation, name: &str) -> Result<PathBuf, Failure> {
+    let file = net.dir().join(name);
+    let config = fs::read_to_string(net.cell(HOME)?.config()).unwrap();
+    let said = net.cell(HOME)?.operate(Operation::Backup { file: file.clone(), config }).await?;
+    assert_eq!(said["bytes"], fs::metadata(&file).unwrap().len());
+    assert!(said["rows"].as_u64().unwrap() > 20 && said["slots"].as_u64().unwrap() > 2, "{said}");
+    Ok(file)
+}
+
+/// Waits until neither cell has anything left to say to the other: receipts follow records.
+async fn settled(net: &Federation) -> Result<(), Failure> {
+    let mut quiet = 0;
+    while quiet < 10 {
+        let mut queued = 0;
+        for cell in [HOME, ABROAD] {
+            let peers = net.cell(cell)?.operate(Operation::PeerList).await?;
+            queued += peers["peers"][0]["queued"].as_u64().unwrap();
+        }
+        quiet = if queued == 0 { quiet + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// The machine is lost: all that is left of the cell is its keys, as its operator keeps them, and what is given.
+fn lose(net: &mut Federation) -> Result<PathBuf, Failure> {
+    net.kill(HOME)?;
+    let dir = net.cell(HOME)?.dir().to_owned();
+    let lost = dir.with_extension("lost");
+    drop(fs::remove_dir_all(&lost));
+    fs::rename(&dir, &lost).unwrap();
+    fs::create_dir(&dir).unwrap();
+    copied(&lost.join("keys"), &dir.join("keys"));
+    Ok(dir)
+}
+
+fn copied(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Restores it; a killed cell's storage may still be letting go.
+fn restore(file: &Path, dir: &Path, since: &Since) -> Restored {
+    restored(file, dir, since).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
+}
+
+fn refused(file: &Path, dir: &Path, since: &Since) -> Unusable {
+    match restored(file, dir, since) {
+        Err(CreateError::Storage(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn phone(records: &[Value]) -> Value {
+    let parts = records.last().unwrap()["parts"].as_object().unwrap().clone();
+    parts.into_iter().find(|(name, _)| name.starts_with("personal/")).unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_live_is_back_and_sessions_go_on() -> Result<(), Failure> {
+    let (mut net, buyer, seller, session) = start().await?;
+    settled(&net).await?;
+    let file = backup(&net, "cell.backup").await?;
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    let again = net.cell(HOME)?.operate(Operation::Backup { file: file.clone(), config: "x".into() }).await;
+    assert_eq!(again.unwrap_err().code(), "validation_failed", "nothing is overwritten");
+    let found = files_with(net.dir(), CANARY.as_bytes()).unwrap();
+    assert!(found.is_empty(), "no backup shows what is in it: {found:?}");
+    let before = buyer.head(session).await?;
+
+    let dir = lose(&mut net)?;
+    let done = restore(&file, &dir, &Since::Nothing);
+    assert_eq!(done.header.cell.as_str(), HOME);
+    net.restart(HOME).await?;
+    assert_eq!(buyer.head(session).await?, before);
+    assert_eq!(phone(&buyer.messages(session, 2).await?)["value"]["phone"], CANARY);
+    let books = net.cell(HOME)?.operate(Operation::LedgerShow { org: None }).await?;
+    assert_eq!(books["sums"]["USD"], "0.00", "{books}");
+    assert_eq!(net.cell(HOME)?.operate(Operation::AuditVerify).await?["verdict"], "verified");
+
+    net.linked(HOME, ABROAD, SOON).await?;
+    deal::say(&buyer, &[&seller], session, &Draft::new(P::Inform).content(json!({"text": "we are back"}))).await?;
+    deal::say(&seller, &[&buyer], session, &Draft::new(P::Inform).content(json!({"text": "welcome"}))).await?;
+    for agent in [&buyer, &seller] {
+        let report = verify(&agent.transcript(session).await?, &Pins::default());
+        assert_eq!(report.verdict(), Verdict::Verified, "{}", report.to_json());
+    }
+    assert!(matches!(refused(&file, &dir, &Since::Nothing), Unusable::AlreadyInitialised { .. }), "there is a cell");
+    Ok(())
+}
+
+/// The backup is of the same epoch: it still holds the secret, as the control shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_erased_is_back() -> Result<(), Failure> {
+    let (mut net, buyer, _, session) = start().await?;
+    let file = backup(&net, "cell.backup").await?;
+    let (org, scope) = ("acme.example".parse().unwrap(), ErasureScope::Subject(deal::contact()));
+    let ground = "GDPR Art. 17(1)(b)".to_owned();
+    net.cell(HOME)?.operate(Operation::Erase { org, scope, ground }).await?;
+    assert_eq!(phone(&buyer.messages(session, 2).await?)["status"], "erased");
+    let ledger = net.dir().join("erasures.copy");
+    fs::copy(net.cell(HOME)?.data_dir().join("erasures.log"), &ledger).unwrap();
+    let of_it = |text: &str| fs::read_to_string(&ledger).unwrap().contains(text);
+    assert!(!of_it("acme") && !of_it(deal::CONTACT), "a copy of it shows nothing");
+
+    // What the operator who says that nothing was erased brings back: the copy could be opened.
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    assert_eq!(phone(&buyer.messages(session, 2).await?)["value"]["phone"], CANARY, "the control");
+
+    let dir = lose(&mut net)?;
+    let done = restore(&file, &dir, &Since::Ledger(ledger.clone()));
+    assert_eq!((done.header.erasures.count, done.erasures.count), (0, 1));
+    for _ in 0..2 {
+        net.restart(HOME).await?;
+        assert_eq!(phone(&buyer.messages(session, 2).await?)["status"], "erased", "also after another start");
+        let requests = net.cell(HOME)?.operate(Operation::EraseStatus { request: None }).await?;
+        assert_eq!(requests["requests"].as_array().map(Vec::len), Some(1), "{requests}");
+        net.stop(HOME).await?;
+    }
+    let found = files_with(&dir, CANARY.as_bytes()).unwrap();
+    assert!(found.is_empty(), "{found:?}");
+
+    // A ledger that ends before what the database knows of: the erasures between would be forgotten.
+    fs::write(dir.join("data/erasures.log"), "").unwrap();
+    let why = net.restart(HOME).await.unwrap_err().to_string();
+    assert!(why.contains("restore_behind"), "{why}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_file_is_refused_and_leaves_nothing() -> Result<(), Failure> {
+    let (mut net, _, _, _) = start().await?;
+    let file = backup(&net, "cell.backup").await?;
+    let dir = lose(&mut net)?;
+    let whole = fs::read(&file).unwrap();
+    let bad = net.dir().join("bad.backup");
+    let attempt = |bytes: &[u8]| {
+        fs::write(&bad, bytes).unwrap();
+        let why = refused(&bad, &dir, &Since::Nothing);
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["keys"], "{why}");
+        why
+    };
+    for share in 1..40 {
+        let mut flipped = whole.clone();
+        let at = whole.len() * share / 40;
+        flipped[at] ^= 1;
+        assert!(matches!(attempt(&flipped), Unusable::UnreadableBackup { .. }), "byte {at}");
+        assert!(matches!(attempt(&whole[..at]), Unusable::UnreadableBackup { .. }), "cut at {at}");
+    }
+    assert!(matches!(attempt(&[&whole[..], b"x"].concat()), Unusable::UnreadableBackup { .. }), "a byte more");
+    assert!(matches!(attempt(b"not a backup, but long enough to be read as one"), Unusable::NotOurs { .. }));
+    let mut newer = whole.clone();
+    newer[19] = 9;
+    assert!(matches!(attempt(&newer), Unusable::Newer { found: 9, known: 1, .. }));
+
+    // Another cell's keys, and none.
+    let keys = dir.join("keys");
+    fs::rename(&keys, dir.with_extension("kept")).unwrap();
+    copied(&net.cell(ABROAD)?.dir().join("keys"), &keys);
+    assert!(matches!(attempt(&whole), Unusable::UnreadableBackup { chunk: 0, .. }));
+    fs::remove_file(keys.join("root.key")).unwrap();
+    assert!(matches!(attempt(&whole), Unusable::Gone { .. }));
+    Ok(())
+}
+
+/// By design: a stolen backup dies with its epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_an_epoch_that_is_over_opens_nothing() -> Result<(), Failure> {
+    let (mut net, buyer, _, session) = start().await?;
+    let old = backup(&net, "old.backup").await?;
+    net.cell(HOME)?.operate(Operation::KeysRotateEpoch).await?;
+    let new = backup(&net, "new.backup").await?;
+    let dir = lose(&mut net)?;
+    let why = refused(&old, &dir, &Since::Nothing);
+    assert!(matches!(why, Unusable::EpochOver { epoch: 1, .. }), "{why}");
+    restore(&new, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    assert_eq!(phone(&buyer.messages(session, 2).await?)["value"]["phone"], CANARY);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_has_all_that_was_acknowledged_before_it() -> Result<(), Failure> {
+    let (mut net, buyer, _, session) = start().await?;
+    let load = tokio::spawn({
+        let buyer = buyer.clone();
+        async move {
+            let mut count = 0;
+            while buyer.send(session, &Draft::new(P::Inform).content(json!({"n": count}))).await.is_ok() {
+                count += 1;
+            }
+        }
+    });
+    buyer.await_session(session, SOON, |shown| shown["head"]["sequence"].as_u64() > Some(20)).await?;
+    let acknowledged = buyer.head(session).await?;
+    let file = backup(&net, "cell.backup").await?;
+    let after = buyer.head(session).await?;
+    let dir = lose(&mut net)?;
+    load.await.unwrap();
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    let head = buyer.head(session).await?;
+    assert!((acknowledged.sequence..=after.sequence).contains(&head.sequence), "{acknowledged:?} {head:?} {after:?}");
+    let transcript = buyer.transcript(session).await?;
+    let report = verify(&transcript, &Pins::default());
+    assert_eq!(report.verdict(), Verdict::Verified, "{}", report.to_json());
+    assert!(buyer.messages(session, 3).await?.iter().all(|record| record["parts"]["content"]["value"].is_object()));
+    Ok(())
+}
+
+/// What is left of a backup or a restore that a crash cut short is no backup and no cell, and is in nobody's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_or_a_restore_cut_short_is_begun_again() -> Result<(), Failure> {
+    let (mut net, buyer, _, session) = start().await?;
+    let part = net.dir().join("cell.backup.part");
+    fs::write(&part, b"half of an earlier one").unwrap();
+    let file = backup(&net, "cell.backup").await?;
+    assert!(!part.exists());
+    let dir = lose(&mut net)?;
+    // As a restore leaves things while the database, the vault and the ledger are written.
+    for left in
+        [&["data/cell.redb"][..], &["data/cell.redb", "vault"], &["data/cell.redb", "vault", "data/erasures.log"]]
+    {
+        fs::write(dir.join("restore.unfinished"), "1\n").unwrap();
+        fs::create_dir_all(dir.join("data/run")).unwrap();
+        for name in left {
+            fs::write(dir.join(name), b"half of it").unwrap();
+        }
+        restore(&file, &dir, &Since::Nothing);
+        assert!(!dir.join("restore.unfinished").exists());
+        if left.len() < 3 {
+            for gone in ["data", "vault", "cell.toml"] {
+                let gone = dir.join(gone);
+                if gone.is_dir() { fs::remove_dir_all(gone).unwrap() } else { fs::remove_file(gone).unwrap() }
+            }
+        }
+    }
+    // Cut after everything was written but the mark: it is a cell, and stays one.
+    fs::write(dir.join("restore.unfinished"), "1\n").unwrap();
+    assert!(matches!(refused(&file, &dir, &Since::Nothing), Unusable::AlreadyInitialised { .. }));
+    net.restart(HOME).await?;
+    assert_eq!(phone(&buyer.messages(session, 2).await?)["value"]["phone"], CANARY);
+    Ok(())
+}
+
+/// The peer has what this cell no longer knows of: they do not talk, and say what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_older_than_its_peers_know_is_refused() -> Result<(), Failure> {
+    let (mut net, buyer, seller, session) = start().await?;
+    let file = backup(&net, "cell.backup").await?;
+    deal::say(&buyer, &[&seller], session, &Draft::new(P::Inform).content(json!({"text": "lost here"}))).await?;
+    let there = seller.head(session).await?;
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    for cell in [HOME, ABROAD] {
+        loop {
+            let peers = net.cell(cell)?.operate(Operation::PeerList).await?;
+            let link = &peers["peers"][0];
+            if link["state"] == "refused" && link["reason"].as_str().is_some_and(|why| why.contains("restore_behind")) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < end, "{cell}: {peers}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(seller.head(session).await?, there, "what it has stays");
+    Ok(())
+}

@@ -67,6 +67,8 @@ kinds! {
     Settlement "settlement";
     /// Where a cell stands with a peer.
     Netting "netting";
+    /// How a session stood when somebody of a new cell was called.
+    Seating "seating";
     /// An operator's request to the host's, to resolve a session.
     Request "request";
     /// A cell's verdict on a dispute.

@@ -133,6 +133,11 @@ impl Engine {
         if let Some(seat) = newcomer {
             let company = delegating::company(session, Some(seat));
             self.may_join(&company, &names, seat, batch)?;
+            let own = &self.shared.settings.cell;
+            if seat.cell != *own && !submit.crossings.iter().any(|crossing| crossing.cell == seat.cell) {
+                let detail = format!("the sender's cell permitted nothing to go to {}", seat.cell);
+                return Err(Refusal::new(Code::ConsentMissing, detail).at("/delegate").into());
+            }
             to = orgs_in(&company, &self.shared.settings.cell);
         }
         let from = submit.boxed.agent.organisation();
@@ -232,15 +237,6 @@ impl Engine {
             here == (seat.cell == *own) && (here || self.facts.cell_of(&org).is_none_or(|cell| cell == seat.cell))
         };
         (!placed.seats.iter().all(at_home)).then_some("the host seated somebody in a cell that is not its home")
-    }
-
-    /// Whether all whom an INVITE calls here are registered: told to nobody before a consent covers the question.
-    pub(super) fn invited_here(&self, batch: &Batch<'_>, placed: &Placed) -> Step<()> {
-        let here = placed.seats.iter().filter(|seat| seat.cell == self.shared.settings.cell);
-        for seat in here {
-            self.registered(batch, &seat.agent, "/invitees")?;
-        }
-        Ok(())
     }
 
     /// Why a record cannot be from whom it says: another agent's proof under a participant's name, or a message of an

@@ -97,7 +97,7 @@ pub(super) fn not_escalated(kept: &Kept) -> Refusal {
 pub(super) fn shown(shared: &Shared, rows: &impl Rows, kept: &Kept, now: Timestamp) -> Result<Value, Fault> {
     let session = kept.session.id;
     let names = super::sending::names(shared, rows, session)?;
-    let mut view = kept.session.view(&Reader { you: None, now, agent: &|id| names.get(&id).cloned() });
+    let mut view = kept.view(&Reader { you: None, now, agent: &|id| names.get(&id).cloned() });
     let requests = requests(rows, session)?;
     if let Value::Object(members) = &mut view {
         members.insert("requests".to_owned(), Value::Array(requests));

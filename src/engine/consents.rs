@@ -211,6 +211,7 @@ impl Engine {
             }
             if covered && live.kept.session.host == *own {
                 let known = live.kept.replicas.get(peer).copied().unwrap_or_default();
+                let known = known.max(super::newcomers::begins_in(&live.kept.session, peer).saturating_sub(1));
                 for sequence in known + 1..=live.kept.session.head.sequence {
                     self.queue(batch, peer, What::Record { session, sequence })?;
                 }

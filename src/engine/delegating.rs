@@ -3,13 +3,15 @@
 //! The consent check is pairwise, as far as a cell's own copies go: the delegator's cell asks for the delegator's
 //! organisation, the host for its own organisations. Source: docs/spec/details.md section 3 "DELEGATE `scope`".
 
-use super::border::{Names, Passage, orgs_in};
+use serde_json::json;
+
+use super::border::Names;
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::registry;
 use super::request::Submission;
 use super::stop::{Step, Stop};
-use crate::protocol::ids::{AgentId, CellId};
+use crate::protocol::ids::{AgentId, CellId, ParticipantId};
 use crate::protocol::message::Part;
 use crate::protocol::performative::Performative;
 use crate::protocol::refusal::{Code, Refusal};
@@ -49,7 +51,10 @@ impl Engine {
             }
             self.facts.cell_of(&org).ok_or_else(|| {
                 let detail = format!("the host's cell has no consent that names {org}");
-                Refusal::new(Code::ConsentMissing, detail).at("/delegate").into()
+                let host = live.kept.session.participants.first().map(|inviter| &inviter.home.organisation);
+                let needed =
+                    json!({"from": host, "to": org, "class": "metadata", "purpose": live.kept.session.purpose});
+                Refusal::new(Code::ConsentMissing, detail).at("/delegate").with("needed", needed).into()
             })
         };
         self.seek(batch, live, act, part, home)
@@ -90,12 +95,8 @@ impl Engine {
             return Err(Refusal::invalid("/delegate", "an agent that is not in this session").into());
         }
         let cell = home(&agent)?;
-        if cell != *own && !live.cells(own).contains(&cell) {
-            let detail = format!(
-                "{agent} is at home in {cell}, which has no part in this session: a delegate is \
-                                  called from the cells that are in it"
-            );
-            return Err(Refusal::new(Code::PolicyViolation, detail).at("/delegate").into());
+        if cell != *own && live.kept.session.host == *own {
+            self.check_afar(live, act, delegation, &cell)?;
         }
         Ok(Seated { participant: delegation.delegate, agent, cell })
     }
@@ -114,10 +115,8 @@ impl Engine {
         if newcomer.cell == *own {
             return Ok(());
         }
-        for from in &orgs_in(company, own) {
-            let sender = company.participants.iter().find(|p| p.home.organisation == *from).map(|p| p.id);
-            let (settings, facts, session) = (&self.shared.settings, &*self.facts, company);
-            Passage { settings, facts, session, names, from, sender, at: batch.now }.to(&newcomer.cell, &[])?;
+        for from in company.participants.iter().filter(|p| p.home.cell == *own && !p.dropped) {
+            self.passage(company, names, &from.home.organisation, Some(from.id), batch).to(&newcomer.cell, &[])?;
         }
         Ok(())
     }
@@ -142,10 +141,21 @@ pub(super) fn settled(judged: Step<()>, sought: Sought) -> Step<Option<Seated>> 
 
 /// The session with its newcomer: for whom a message must be fit that calls somebody.
 pub(super) fn company(session: &Session, newcomer: Option<&Seated>) -> Session {
+    match newcomer {
+        None => session.clone(),
+        Some(seat) => {
+            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
+            joined(session, seat.participant, home)
+        }
+    }
+}
+
+/// The session with one participant more.
+pub(super) fn joined(session: &Session, id: ParticipantId, home: Home) -> Session {
     let mut company = session.clone();
-    company.participants.extend(newcomer.map(|seat| Participant {
-        id: seat.participant,
-        home: Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() },
+    company.participants.push(Participant {
+        id,
+        home,
         role: Role::Delegate,
         joined: false,
         dropped: false,
@@ -154,6 +164,6 @@ pub(super) fn company(session: &Session, newcomer: Option<&Seated>) -> Session {
         reads_from: session.head.sequence + 1,
         calling: None,
         standing: None,
-    }));
+    });
     company
 }

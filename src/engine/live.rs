@@ -142,12 +142,14 @@ pub(super) struct Past<'a> {
     txn: &'a Write<'a>,
     session: SessionId,
     recent: &'a BTreeMap<u64, Digest>,
+    begins: u64,
     fault: RefCell<Option<Fault>>,
 }
 
 impl<'a> Past<'a> {
     pub fn new(txn: &'a Write<'_>, live: &'a Live) -> Self {
-        Self { txn, session: live.kept.session.id, recent: &live.recent, fault: RefCell::new(None) }
+        let (session, begins) = (live.kept.session.id, live.kept.begins);
+        Self { txn, session, recent: &live.recent, begins, fault: RefCell::new(None) }
     }
 
     /// The fault that an answer hid, if one did.
@@ -168,8 +170,15 @@ impl History for Past<'_> {
         if let Some(hash) = self.recent.get(&sequence) {
             return Some(*hash);
         }
-        let place = self.caught(self.txn.get(&PLACES, &(self.session, sequence)))?;
-        self.caught(self.txn.get(&LOG, &place.log)).map(|row| row.hash)
+        // The record before the first is known by that one.
+        let before = self.begins.checked_sub(1).is_some_and(|before| before > 0 && before == sequence);
+        let held = if before { self.begins } else { sequence };
+        let place = self.caught(self.txn.get(&PLACES, &(self.session, held)))?;
+        self.caught(self.txn.get(&LOG, &place.log)).map(|row| if before { row.previous } else { row.hash })
+    }
+
+    fn begins(&self) -> u64 {
+        self.begins
     }
 
     fn sequence_of(&self, message: MessageId) -> Option<u64> {

@@ -6,7 +6,7 @@
 //! | [`start`], [`writer`], [`clock`] | from a data directory to a running writer thread |
 //! | [`handle`], `carrying`, `backing` | what `api`, `peering` and `node` know of it |
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
-//! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating` | messages: from agents, into the log, from peers, by time and by operators |
+//! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating`, `newcomers`, `meeting` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
@@ -49,7 +49,9 @@ pub mod inbound;
 mod ledgers;
 pub mod links;
 mod live;
+mod meeting;
 mod netting;
+mod newcomers;
 mod noted;
 mod operate;
 pub mod operation;

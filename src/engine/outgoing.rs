@@ -173,6 +173,10 @@ impl Builder<'_> {
         };
         let mut crossings = Vec::new();
         for queued in &pending.crossings {
+            // Of a call that came to nothing.
+            if queued.cell != *self.peer && !self.sits(session, &queued.cell)? {
+                continue;
+            }
             // What was decided when it was queued may have been narrowed since.
             match self.crossing(session, &pending.organisation, Some(pending.head.sender), &queued.cell, &pending)? {
                 Ok(crossing) => crossings.push(crossing),
@@ -263,8 +267,17 @@ impl Builder<'_> {
         let view = View { shared: self.shared, rows: self.rows };
         let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
         let names = names(self.shared, self.rows, session)?;
-        let (settings, facts, session) = (&self.shared.settings, self.facts, &kept.session);
+        let expected = super::newcomers::expected(self.rows, &kept.session)?;
+        let (settings, facts, session) = (&self.shared.settings, self.facts, &expected);
         Ok(ask(&Passage { settings, facts, session, names: &names, from, sender, at: self.now }))
+    }
+
+    /// Whether somebody of that cell sits in the session, or is expected.
+    fn sits(&self, session: SessionId, cell: &CellId) -> Result<bool, Fault> {
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(session)? else { return Ok(false) };
+        let expected = super::newcomers::expected(self.rows, &kept.session)?;
+        Ok(!super::border::orgs_in(&expected, cell).is_empty())
     }
 
     fn record(&self, session: SessionId, sequence: u64) -> Built {
@@ -273,6 +286,10 @@ impl Builder<'_> {
             return Ok(Err(super::view::no_session().into()));
         };
         let names = names(self.shared, self.rows, session)?;
+        if sequence < super::newcomers::begins_in(&kept.session, self.peer) {
+            let detail = "the peer came into the session after that record: it stays away from it";
+            return Ok(Err(Refusal::new(Code::PolicyViolation, detail).into()));
+        }
         let inviter = kept.session.participants.first().map(|p| p.home.organisation.clone());
         let Some(from) = row.sender_org.clone().or(inviter) else { return Ok(Err(super::view::no_session().into())) };
         let relayed = row.crossings.iter().find(|crossing| crossing.cell == *self.peer);
@@ -366,6 +383,7 @@ impl Builder<'_> {
             opening,
             seats: seats.collect(),
             profile: self.profile(session, names, row)?,
+            entry: self.entry(session, names, record.sequence)?,
             hold: session.hold_with(record.message_id),
         })
     }

@@ -391,6 +391,7 @@ impl Engine {
         event: &SessionEvent,
         arriving: Arriving,
     ) -> Step<()> {
+        self.keep_entries(batch, live, &arriving)?;
         let changes = live.kept.session.apply(event, head_of(&arriving.record, arriving.hash));
         self.file(batch, live, arriving, &changes)
     }

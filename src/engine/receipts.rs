@@ -7,6 +7,7 @@ use serde_json::json;
 use super::admitting::class_from;
 use super::core::{Batch, Engine};
 use super::live::Live;
+use super::newcomers::begins_in;
 use super::stop::Step;
 use super::tables::{RECEIPTS, What};
 use super::view::View;
@@ -58,7 +59,7 @@ impl Engine {
             return if hosted {
                 self.freeze(batch, live, "a member signed a record that the host never placed")
             } else {
-                Ok(())
+                self.vouched(batch, live, receipt, &jws)
             };
         };
         let place = (receipt.session_id, receipt.sequence, receipt.cell.clone());
@@ -92,6 +93,8 @@ impl Engine {
         let live = self.take_out(batch, session)?;
         let member = live.cells(&self.shared.settings.cell).contains(peer);
         let head = live.kept.session.head.sequence;
+        // What was before a cell came in stays away from it, however it asks.
+        let after = after.max(begins_in(&live.kept.session, peer).saturating_sub(1));
         // Before the records that follow from them.
         let told = if member { self.tell_verdicts_again(batch, &live, peer) } else { Ok(()) };
         self.put_back(batch, live);

@@ -73,7 +73,7 @@ impl Engine {
     ) -> Step<Vec<ParticipantId>> {
         let session = live.kept.session.clone();
         let mut concerned = Vec::new();
-        for commitment in &session.commitments {
+        for commitment in session.commitments.iter().filter(|commitment| commitment.sequence >= live.kept.begins) {
             let before = live.kept.decided.get(&commitment.id).copied();
             let now = decision(&session, commitment);
             if before == now {
@@ -117,6 +117,11 @@ impl Engine {
         self.meet_each_other(batch, &session, &present)?;
         let mut answers = self.response_times(batch, &session)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
+            let here = participant.home.cell == self.shared.settings.cell;
+            if live.kept.begins > 1 && !here {
+                // What the others did before this cell came in it has not seen.
+                continue;
+            }
             let Some(agent) = names.get(&participant.id) else { continue };
             let about =
                 About { agent, session: Some(&session), participant: Some(participant.id), at: session.head.timestamp };
@@ -268,7 +273,10 @@ impl Engine {
         names: &BTreeMap<ParticipantId, AgentId>,
     ) -> Step<()> {
         let session = &live.kept.session;
-        let payload = session.outcome_view(&self.shared.settings.cell);
+        // Of commitments made before this cell came in it has the host's word alone, and gives none of its own.
+        let mut told = session.clone();
+        told.commitments.retain(|commitment| commitment.sequence >= live.kept.begins);
+        let payload = told.outcome_view(&self.shared.settings.cell);
         let digest = evidence::outcome_digest(&payload);
         outcomes::state(self, batch, live, &payload)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {

@@ -11,6 +11,7 @@ use super::delegating;
 use super::effects::Settled;
 use super::ledgers::{Freight, open_parts};
 use super::live::{Live, Past, cells_of};
+use super::newcomers::expected;
 use super::placing::{Arriving, head_of};
 use super::registry;
 use super::request::{Invitation, Submission};
@@ -330,9 +331,14 @@ impl Engine {
         let newcomer = delegating::settled(Ok(()), sought)?;
         let names = self.names_with(batch, submission, newcomer.as_ref())?;
         let org = submission.caller.agent.organisation();
-        let company = newcomer.as_ref().map(|seat| delegating::company(&live.kept.session, Some(seat)));
-        let session = company.as_ref().unwrap_or(&live.kept.session);
-        let crossings = self.crossings(batch, session, &names, &org, &submission.signed)?;
+        let expected = expected(&batch.txn, &live.kept.session)?;
+        let company = delegating::company(&expected, newcomer.as_ref());
+        let crossings = self.crossings(batch, &company, &names, &org, &submission.signed)?;
+        if let Some(seat) = &newcomer {
+            self.may_join(&company, &names, seat, batch)?;
+            self.expect(batch, live, message.message_id, seat)?;
+            self.known_there(batch, live, seat)?;
+        }
         self.lock_ahead(batch, &live.kept.session, &mut act, envelope)?;
         self.salt_used(batch, id, submission.salt)?;
         let text = Envelope::of(message).text().len();
@@ -470,6 +476,9 @@ impl Engine {
             Ok(_) => batch.remove(&PENDING, &(session, message)),
             Err(refusal) => {
                 self.unlock(batch, &pending)?;
+                if word == "refused" {
+                    self.call_off(batch, session, message)?;
+                }
                 // What its host refused leaves nothing but the refusal, until its sender asks again; what this cell
                 // could not send may yet be replayed by an operator.
                 if word == "refused" {

@@ -34,6 +34,8 @@ use crate::wire::frame::{About, Crossing, Order, Said};
 
 /// What crossed a border.
 pub use super::ledgers::Crossed;
+/// Who comes in by a DELEGATE.
+pub use super::newcomers::{Entered, Prospect};
 /// Who is at home here.
 pub use super::residents::{Agent, AgentKey, AgentRow, ConsentKey, Org};
 /// A name in a key: its keyed hash.
@@ -114,6 +116,10 @@ pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
 pub const VERDICTS: Table<(SessionId, MessageId, u64), String> = Table::new("verdicts");
 /// The sessions that have a dispute of that name.
 pub const DISPUTES: Table<(MessageId, SessionId), ()> = Table::new("disputes");
+/// What a session's newcomers are called by, before their DELEGATE has its place (member only).
+pub const PROSPECTS: Table<(SessionId, MessageId), Prospect> = Table::new("prospects");
+/// How a session stood when a cell was brought in (host only).
+pub const ENTRIES: Table<(SessionId, CellId), Entered> = Table::new("entries");
 /// What members' operators ask of the host's while a session is ESCALATED: why, and when.
 pub const REQUESTS: Table<(SessionId, CellId), (String, Timestamp)> = Table::new("requests");
 /// What changed rights or data, in order (docs/spec/federation.md section 5).
@@ -295,6 +301,8 @@ pub struct Filed {
 pub struct Kept {
     /// Its state.
     pub session: Session,
+    /// The first record this cell has: 1, but where a DELEGATE brought it in.
+    pub begins: u64,
     /// How far each member cell has it, by its receipts (host only).
     pub replicas: BTreeMap<CellId, u64>,
     /// Frozen: a peer told two stories or one we cannot derive.
@@ -316,6 +324,7 @@ impl Kept {
     pub const fn new(session: Session, now: Timestamp) -> Self {
         Self {
             session,
+            begins: 1,
             replicas: BTreeMap::new(),
             frozen: None,
             updated_at: now,

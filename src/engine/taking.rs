@@ -10,10 +10,11 @@ use super::delegating;
 use super::inbound::{Checked, Passed, record_of};
 use super::ledgers::Freight;
 use super::live::Live;
+use super::meeting::{Met, untrue};
 use super::placing::{Arriving, head_of};
 use super::sending::{next_place, nothing};
 use super::stop::{Step, Stop};
-use super::tables::{self, INBOX, Kept, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, Taken, What};
+use super::tables::{self, INBOX, MESSAGES, PEERS, RECEIPTS, SALTS, SEATS, Taken, What};
 use super::verified;
 use super::view::View;
 use crate::crypto::digest::Digest;
@@ -22,9 +23,7 @@ use crate::protocol::ids::{AgentId, CellId, MessageId, ParticipantId, SessionId}
 use crate::protocol::performative::Performative;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::{
-    Act, Event as SessionEvent, Home, Opening, Seated as Participating, Session, State, Windows,
-};
+use crate::protocol::session::{Act, Event as SessionEvent, Home, Session, State};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::{Expiry, SystemEvent};
 use crate::protocol::time::{Span, Timestamp};
@@ -244,19 +243,19 @@ impl Engine {
         let session = placed.record.session_id;
         let message = placed.record.message_id;
         let taken = match self.take_out(batch, session) {
-            Ok(live) => Ok((live, false)),
-            Err(Stop::Refused(_)) => self.meet(&placed).map(|live| (live, true)),
+            Ok(live) => Ok((live, Met::Before)),
+            Err(Stop::Refused(_)) => self.meet(batch, &placed),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
-        let (mut live, new) = match taken {
+        let (mut live, met) = match taken {
             Ok(taken) => taken,
             Err(Stop::Refused(refusal)) => {
                 return self.queue(batch, peer, What::Refused { session, message, refusal: *refusal });
             }
             Err(Stop::Fault(fault)) => return Err(fault),
         };
-        let step = self.store_copy(batch, peer, &mut live, placed, envelope, bytes, new);
-        if !new || step.is_ok() {
+        let step = self.store_copy(batch, peer, &mut live, placed, envelope, bytes, met);
+        if met == Met::Before || step.is_ok() {
             self.put_changed(batch, live);
         }
         match step {
@@ -269,44 +268,6 @@ impl Engine {
         }
     }
 
-    /// A session this cell does not know yet: it opens with its INVITE.
-    fn meet(&self, placed: &Placed) -> Step<Live> {
-        let unknown = || Refusal::new(Code::NotFound, "no such session in this cell, and this is not its first record");
-        let Some(opening) = &placed.opening else { return Err(unknown().into()) };
-        if placed.record.sequence != 1 {
-            return Err(unknown().into());
-        }
-        if let Some(why) = self.misseated(placed) {
-            return Err(untrue(why).into());
-        }
-        let record = &placed.record;
-        let host = &record.host;
-        let sender = record.sender.participant();
-        // Whose score is enough is the host's to say (docs/spec/details.md section 3 "minTrustScore").
-        let participants = placed.seats.iter().map(|seat| Participating {
-            id: seat.participant,
-            home: Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() },
-            standing: None,
-        });
-        let participants = participants.collect();
-        let hash = chain::hash(&record.canonical(), None);
-        let opening = Opening {
-            id: record.session_id,
-            host: host.clone(),
-            participants,
-            windows: Windows {
-                answer_within: opening.answer_within,
-                review: opening.review_window,
-                grace: opening.grace,
-                dispute: opening.dispute_window,
-            },
-            head: head_of(record, hash),
-        };
-        let act = Act::of_record(record, sender.ok_or_else(unknown)?)?;
-        let session = Session::invite(&act, opening)?;
-        Ok(Live::new(Kept::new(session, record.timestamp)))
-    }
-
     fn store_copy(
         &mut self,
         batch: &mut Batch<'_>,
@@ -315,8 +276,9 @@ impl Engine {
         mut placed: Placed,
         envelope: Digest,
         bytes: u64,
-        new: bool,
+        met: Met,
     ) -> Step<()> {
+        let new = met != Met::Before;
         let record = &placed.record;
         let (session, message, sequence) = (record.session_id, record.message_id, record.sequence);
         if live.kept.session.host != *peer {
@@ -324,7 +286,7 @@ impl Engine {
         }
         super::sending::frozen(live)?;
         let head = live.kept.session.head;
-        if sequence <= head.sequence && !new {
+        if sequence <= head.sequence && met != Met::Invited {
             return self.seen_before(batch, live, &placed);
         }
         if sequence > head.sequence + 1 {
@@ -336,7 +298,7 @@ impl Engine {
             }
             return Ok(());
         }
-        let (hash, previous) = if new { (head.hash, chain::ZERO) } else { Self::link(live, record) };
+        let (hash, previous) = if met == Met::Invited { (head.hash, chain::ZERO) } else { Self::link(live, record) };
         let receipt =
             Receipt::verify(
                 &placed.receipt,
@@ -358,17 +320,18 @@ impl Engine {
         }
         self.admit_record(batch, live, &mut placed)?;
         if new {
-            self.invited_here(batch, &placed)?;
+            self.invited_here(batch, live, &placed, met)?;
         }
         self.erased_on_the_way(batch, &mut placed)?;
         self.home_again(batch, &mut placed)?;
         let record = &placed.record;
         self.answered_with(batch, live, &placed, record.timestamp)?;
-        let derived = if new { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
+        let derived = if met == Met::Invited { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
         let changes = match derived {
             Ok(changes) => changes,
             Err(Stop::Refused(refusal)) => {
-                return self.freeze(batch, live, &format!("the host placed what this cell cannot derive: {refusal}"));
+                let why = format!("the host placed what this cell cannot derive: {refusal}");
+                return self.distrust(batch, live, new, &why);
             }
             Err(Stop::Fault(fault)) => return Err(fault.into()),
         };
@@ -379,6 +342,12 @@ impl Engine {
             self.imported(batch, &origin, &freight, &placed.parts, relied, bytes)?;
         }
         batch.put(&RECEIPTS, &(session, sequence, peer.clone()), &placed.receipt)?;
+        let mut seats = placed.seats;
+        if let Some(entry) = placed.entry.filter(|_| met == Met::Seated) {
+            self.enter_midway(batch, live, &entry, hash)?;
+            seats.extend(entry.seats);
+        }
+        let calls = !seats.is_empty();
         let arriving = Arriving {
             hash,
             previous,
@@ -388,11 +357,14 @@ impl Engine {
             system: placed.system,
             crossings: Vec::new(),
             profile: placed.profile,
-            seats: placed.seats,
+            seats,
             record: placed.record,
         };
         self.file(batch, live, arriving, &changes)?;
         self.receipts_due.insert(session);
+        if calls && met == Met::Before {
+            self.vouch_before(batch, live, message, sequence)?;
+        }
         self.placed_at_last(batch, live, session, message, sequence)?;
         Ok(())
     }
@@ -569,11 +541,6 @@ impl Engine {
 /// Whether the session waits for answers to this INVITE.
 fn awaits(session: &Session, message: MessageId) -> bool {
     session.state == State::Invited && session.invite_message() == message
-}
-
-/// The refusal of an invitation that contradicts itself or what this cell knows.
-fn untrue(why: &str) -> Refusal {
-    Refusal::new(Code::ValidationFailed, format!("the invitation is not taken: {why}"))
 }
 
 /// Bytes of earlier keys kept beside a peer's own set: those of more rotations than a peer has in its life.

@@ -97,7 +97,7 @@ impl<R: Rows> Export<'_, R> {
             "type": "asp/1.0 transcript",
             "exportedAt": self.now,
             "exportedBy": shared.settings.cell,
-            "session": kept.session.view(&reader),
+            "session": kept.view(&reader),
             "records": records,
             "keys": keys.into_values().collect::<Vec<_>>(),
             "cells": cells.values().collect::<Vec<_>>(),

@@ -174,7 +174,7 @@ impl<R: Rows> View<'_, R> {
         let you = self.seat(caller, session)?;
         let read = || -> Result<Option<Value>, Fault> {
             let Some(kept) = self.kept(session)? else { return Ok(None) };
-            let view = kept.session.view(&SessionReader { you: Some(you), now, agent: &|_| None });
+            let view = kept.view(&SessionReader { you: Some(you), now, agent: &|_| None });
             self.fill(view, session, &caller.agent.organisation(), Some(you)).map(Some)
         };
         read().map_err(|fault| unavailable(&fault))?.ok_or_else(no_session)
@@ -435,6 +435,17 @@ impl Kept {
 
     /// S8b without names: what is stored; they are filled in for whoever may know them.
     pub fn nameless(&self, now: Timestamp) -> Value {
-        self.session.view(&SessionReader { you: None, now, agent: &|_| None })
+        self.view(&SessionReader { you: None, now, agent: &|_| None })
+    }
+
+    /// S8b; with `historyFrom` where this cell has no earlier record than that.
+    pub fn view(&self, reader: &SessionReader<'_>) -> Value {
+        let mut view = self.session.view(reader);
+        if let Value::Object(members) = &mut view
+            && self.begins > 1
+        {
+            members.insert("historyFrom".into(), json!(self.begins));
+        }
+        view
     }
 }

@@ -36,6 +36,7 @@ pub mod record;
 pub mod refusal;
 pub mod request;
 pub mod residency;
+pub mod seating;
 pub mod session;
 pub mod settlement;
 pub mod statement;

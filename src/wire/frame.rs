@@ -277,6 +277,25 @@ pub struct Placed {
     pub profile: Option<Profile>,
     /// With a COMMIT whose money is held: JWS of kind `hold` by the sender's cell.
     pub hold: Option<String>,
+    /// With the first record that a cell gets of a session which it was not in.
+    pub entry: Option<Box<Entry>>,
+}
+
+/// How a session stood before the DELEGATE that calls into a cell with no part in it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// JWS of kind `seating` by the host: its word for `state`.
+    pub statement: String,
+    /// The session (`protocol::session::Session`) as postcard, without anybody's trust.
+    pub state: Vec<u8>,
+    /// What cells signed over the record before, the host first: JWS of kind `receipt`.
+    pub receipts: Vec<String>,
+    /// Who sits there, but for those who were erased.
+    pub seats: Vec<Seated>,
+    /// The signed trust of the host's agents among them, where a consent covers class `trust`.
+    pub trust: Vec<(ParticipantId, String)>,
+    /// The consents that the host's organisations rely on.
+    pub relied: Vec<Relied>,
 }
 
 /// Something beside the chain on its way.

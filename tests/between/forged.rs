@@ -179,6 +179,7 @@ fn made_up(net: &mut Net, host: &Agent, session: SessionId, draft: &Draft, boxed
         seats: Vec::new(),
         profile: None,
         hold: None,
+        entry: None,
         record,
     };
     let frame = Frame {

@@ -140,6 +140,7 @@ fn invite_without_box(net: &mut Net, inviter: &str, invitee: &Agent) -> (Session
         ],
         profile: None,
         hold: None,
+        entry: None,
         record,
     };
     (session, Body::Record(Box::new(placed)))

@@ -21,6 +21,11 @@ pub trait History {
     fn hash_at(&self, sequence: u64) -> Option<Digest>;
     /// The place of a message.
     fn sequence_of(&self, message: MessageId) -> Option<u64>;
+    /// The first record it has: 1, but in a cell that came in by a DELEGATE. What lies before is unknown, and whoever
+    /// has it has judged it.
+    fn begins(&self) -> u64 {
+        1
+    }
 }
 
 /// What a judgement needs to know beside the session and the message.
@@ -178,7 +183,9 @@ impl Session {
     fn check_seen(&self, act: &Act, history: &dyn History) -> Result<(), Refusal> {
         let Some(seen) = act.seen else { return Ok(()) };
         let least = self.referenced_sequence(act, history).unwrap_or(1);
-        if seen.sequence >= least && history.hash_at(seen.sequence) == Some(seen.hash) {
+        let hash = history.hash_at(seen.sequence);
+        let unknown = hash.is_none() && (1..history.begins()).contains(&seen.sequence);
+        if seen.sequence >= least && (unknown || hash == Some(seen.hash)) {
             return Ok(());
         }
         let detail = format!(

@@ -91,7 +91,7 @@ impl Session {
         };
         let Some(reference) = act.reference else { return Ok(()) };
         let named = commitments && self.referenced(reference).is_some();
-        if named || history.sequence_of(message(reference)).is_some() {
+        if named || history.begins() > 1 || history.sequence_of(message(reference)).is_some() {
             return Ok(());
         }
         Err(self.wrong(act, format!("no earlier message of this session is {reference}")))

@@ -39,8 +39,10 @@ const DERIVED: [&str; 11] = [
 
 /// Compares the session shown with the one that the records make; `evidence` must have been judged sound.
 pub(super) fn compare(evidence: &Evidence<'_>, report: &mut Report) {
-    if !evidence.records.contains_key(&1) {
-        return report.warn("the session was not derived again: the file does not begin with its first record");
+    if let Some(first) = evidence.records.keys().next().filter(|first| **first > 1) {
+        return report.warn(format!(
+            "the file begins with record {first}: the history before it is unknown, and the session was not derived again"
+        ));
     }
     let session = match play(evidence, report) {
         Ok(session) => session,

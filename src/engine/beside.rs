@@ -13,8 +13,7 @@ use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
 use super::ledgers::{Freight, open_parts};
-use super::live::{Live, Past, cells_of};
-use super::newcomers::expected;
+use super::live::{Live, Past};
 use super::request::Noting;
 use super::scopes::{self, Owned};
 use super::sending::frozen;
@@ -173,11 +172,10 @@ impl Engine {
     /// What may go to each other cell of the session; without the class as a whole it may not be said at all.
     fn crossings_of(&self, batch: &Batch<'_>, live: &Live, said: &Beside, org: &OrgName) -> Step<Vec<Crossing>> {
         let names = self.names(batch, said.session())?;
-        let session = expected(&batch.txn, &live.kept.session)?;
-        let passage = self.passage(&session, &names, org, Some(said.sender()), batch);
+        let passage = self.passage(&live.kept.session, &names, org, Some(said.sender()), batch);
         let parts: Vec<&String> = said.parts().keys().collect();
         let mut crossings = Vec::new();
-        for cell in cells_of(&session, &self.shared.settings.cell) {
+        for cell in live.spoken_to(&self.shared.settings.cell) {
             if let Some(class) = said.class() {
                 passage.class_to(&cell, class)?;
             }

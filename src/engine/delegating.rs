@@ -96,7 +96,7 @@ impl Engine {
         }
         let cell = home(&agent)?;
         if cell != *own && live.kept.session.host == *own {
-            self.check_afar(live, act, delegation, &cell)?;
+            self.far_called(live, delegation, &cell)?;
         }
         Ok(Seated { participant: delegation.delegate, agent, cell })
     }

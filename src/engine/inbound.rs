@@ -22,7 +22,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
-use crate::wire::frame::{About, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Said, Submit};
+use crate::wire::frame::{About, Assent, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Said, Submit};
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub(super) enum Passed {
         session: SessionId,
         after: u64,
     },
+    Assent(Box<Assent>),
     Organisations(Vec<(OrgName, PublicKey)>),
     Consent(Json),
     Revocation {
@@ -104,6 +105,7 @@ impl Checked {
             | Body::Refused { .. }
             | Body::Receipt { .. }
             | Body::Want { .. }
+            | Body::Assent(_)
             | Body::Organisations(_)
             | Body::Consent(_)
             | Body::Revocation { .. }
@@ -139,6 +141,7 @@ impl Checker<'_> {
             }
             Body::Receipt { session_id, receipt } => self.receipt(session_id, receipt),
             Body::Want { session_id, after } => Ok(Passed::Want { session: session_id, after }),
+            Body::Assent(assent) => Ok(Passed::Assent(assent)),
             Body::Organisations(organisations) => Ok(Passed::Organisations(organisations)),
             Body::Consent(consent) => Ok(Passed::Consent(consent)),
             Body::Revocation { consent_id, statement } => Ok(Passed::Revocation { consent: consent_id, statement }),

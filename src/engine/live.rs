@@ -46,9 +46,18 @@ impl Live {
         }
     }
 
-    /// The other cells of the session.
+    /// The other cells that have the session: not yet one that is called into it and waits for the members' word.
     pub fn cells(&self, own: &CellId) -> Vec<CellId> {
-        cells_of(&self.kept.session, own)
+        let mut cells = cells_of(&self.kept.session, own);
+        cells.retain(|cell| !self.kept.awaits.contains_key(cell));
+        cells
+    }
+
+    /// The other cells that this one's messages must be fit for.
+    pub fn spoken_to(&self, own: &CellId) -> Vec<CellId> {
+        let mut cells = cells_of(&self.kept.session, own);
+        cells.retain(|cell| !self.kept.apart.contains(cell));
+        cells
     }
 }
 

@@ -12,14 +12,13 @@ use super::live::Live;
 use super::newcomers::MAX_STATE;
 use super::placing::head_of;
 use super::stop::Step;
-use super::tables::{Kept, RECEIPTS, What};
+use super::tables::{Kept, RECEIPTS};
 use super::verified;
-use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::protocol::chain;
 use crate::protocol::class::DataClass;
 use crate::protocol::escrow::Hold;
-use crate::protocol::ids::{CellId, MessageId};
+use crate::protocol::ids::CellId;
 use crate::protocol::performative::Performative;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
@@ -203,6 +202,7 @@ impl Engine {
     /// What came with the first record is kept: what cells signed over the one before, and the import.
     pub(super) fn enter_midway(&mut self, batch: &mut Batch<'_>, live: &Live, entry: &Entry, hash: Digest) -> Step<()> {
         let session = &live.kept.session;
+        let (signed_state, admitted_at) = (Digest::of(&[&entry.state]), session.head.timestamp);
         let begins = live.kept.begins;
         let view = |jws: &String| {
             Receipt::verify(jws, |claimed, kid| self.shared.key_of(&claimed.cell, kid))
@@ -216,30 +216,10 @@ impl Engine {
         }
         let bytes = u64::try_from(entry.state.len()).unwrap_or(u64::MAX);
         let (id, host) = (session.id, session.host.clone());
-        let said = Seating::unproven(&entry.statement).map_err(|why| untrue(&why.to_string()))?;
         for org in super::border::orgs_in(session, &host) {
             let relied = entry.relied.iter().filter(|relied| relied.from == org).cloned().collect();
-            let freight = Freight { session: id, hash, envelope: said.state, organisation: &org, admitted_at: said.at };
+            let freight = Freight { session: id, hash, envelope: signed_state, organisation: &org, admitted_at };
             self.imported(batch, &host, &freight, &BTreeMap::new(), relied, bytes)?;
-        }
-        Ok(())
-    }
-
-    /// A member tells what it signed over the record before one that calls somebody: the newcomer's chain continues
-    /// from it. A newcomer who was expected has come.
-    pub(super) fn vouch_before(
-        &mut self,
-        batch: &mut Batch<'_>,
-        live: &Live,
-        message: MessageId,
-        sequence: u64,
-    ) -> Step<()> {
-        let session = live.kept.session.id;
-        batch.remove(&super::tables::PROSPECTS, &(session, message));
-        let view = View { shared: &self.shared, rows: &batch.txn };
-        if let Some((_, before)) = view.logged(session, sequence.saturating_sub(1))? {
-            let host = live.kept.session.host.clone();
-            self.queue(batch, &host, What::Receipt { session, receipt: before.receipt })?;
         }
         Ok(())
     }

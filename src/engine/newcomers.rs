@@ -1,45 +1,40 @@
 //! Who comes in from a cell that has no part in the session yet.
 //!
 //! The host keeps how the session stood before the DELEGATE and sends it with that record: the new cell cannot derive
-//! it. A member counts with the newcomer from the moment it knows of the call, so that each message of its agents says
-//! what may go to the new cell before the host could want to send it there.
+//! it. It sends nothing before every member cell has given its word, by its own consents, with what of its messages
+//! that are on their way already may be shown there; a call without all of that is dropped when its time is over.
 //! Source: docs/spec/details.md section 3 ("DELEGATE `scope`"), docs/spec/federation.md section 2.
 
 use serde::{Deserialize, Serialize};
 
-use super::border::{Names, Passage, orgs_in};
+use super::border::{Names, Passage, class_out, orgs_in};
 use super::core::{Batch, Engine};
-use super::delegating;
 use super::ledgers::Freight;
 use super::live::{Live, cells_of};
+use super::outgoing::Built;
 use super::placing::Arriving;
-use super::scopes::{self, Owned};
-use super::stop::{Step, bug};
-use super::tables::{ENTRIES, PROSPECTS, RECEIPTS, SEATS, SENT_TO, SeatRow, Sitter};
+use super::scopes;
+use super::stop::{Step, Stop, bug};
+use super::tables::{Copies, ENTRIES, LOG, MESSAGES, Opened, PENDING, PartRow, Pending, RECEIPTS, SENT_TO, What};
 use super::trust;
 use super::view::View;
 use crate::crypto::digest::Digest;
+use crate::protocol::class::DataClass;
+use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::{CellId, MessageId, OrgName, ParticipantId, SessionId};
 use crate::protocol::receipt::Receipt;
+use crate::protocol::record::{Record, Sender, proof_hash};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::seating::Seating;
-use crate::protocol::session::{Act, Home, Session};
+use crate::protocol::session::Session;
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::Delegation;
+use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, View as Rows};
-use crate::wire::frame::{Entry, Relied, Seated};
+use crate::wire::frame::{Assent, Body, Boxed, Crossing, Entry, Relied, Seated};
 
 /// The longest state that goes with a DELEGATE, in bytes: a frame has room for it beside a message.
 pub(super) const MAX_STATE: usize = 512 << 10;
-
-/// A newcomer who is called, before the DELEGATE has its place. Its name lies in its seat, which can be erased.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Prospect {
-    /// Its name in the session.
-    pub participant: ParticipantId,
-    /// Where it is at home.
-    pub home: Home,
-}
 
 /// How a session stood when a cell was brought in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,20 +56,31 @@ pub(super) fn begins_in(session: &Session, cell: &CellId) -> u64 {
     there.map(|p| p.reads_from).min().unwrap_or(1)
 }
 
-/// A session with those who are called into it: for whom a message of this cell must be fit.
-pub(super) fn expected(rows: &impl Rows, session: &Session) -> Result<Session, Fault> {
-    let mut expected = session.clone();
-    for (_, prospect) in rows.under(&PROSPECTS, &(session.id,), Order::Forward, usize::MAX)? {
-        if session.participant(prospect.participant).is_none() {
-            expected = delegating::joined(&expected, prospect.participant, prospect.home);
+impl Pending {
+    /// The record it may become, as far as its envelope goes.
+    fn record(&self, session_id: SessionId, message_id: MessageId, timestamp: Timestamp) -> Record {
+        let head = &self.head;
+        Record {
+            session_id,
+            host: self.host.clone(),
+            epoch: 1,
+            sequence: 1,
+            timestamp,
+            sender: Sender::Participant(head.sender),
+            performative: head.performative,
+            reference_id: head.reference_id,
+            seen: head.seen,
+            terms: head.terms.clone(),
+            message_id,
+            parts: head.commitments.clone(),
+            proof_hash: proof_hash(""),
         }
     }
-    Ok(expected)
 }
 
 impl Engine {
     /// Whether somebody at home in a cell that is not in the session may be called into it at all.
-    pub(super) fn check_afar(&self, live: &Live, act: &Act, delegation: &Delegation, cell: &CellId) -> Step<()> {
+    pub(super) fn far_called(&self, live: &Live, delegation: &Delegation, cell: &CellId) -> Step<()> {
         let session = &live.kept.session;
         let away = !cells_of(session, &self.shared.settings.cell).contains(cell);
         let refuse = |at: &str, why: &str| Err(Refusal::new(Code::PolicyViolation, why).at(at).into());
@@ -88,15 +94,6 @@ impl Engine {
         if session.participants.iter().any(|p| p.home.cell == *cell) {
             return refuse("/delegate", "the newcomer's cell was in this session and left it: it is not called again");
         }
-        // Each cell knows the consents of its own organisations alone: the delegator's has asked its, the host asks its.
-        let sender = session.participant(act.sender).map(|p| &p.home.cell);
-        if let Some(other) = live.cells(&self.shared.settings.cell).iter().find(|other| Some(*other) != sender) {
-            let why = format!(
-                "{cell} has no part in this session, and whether {other} may deal with it only {other} knows: let an \
-                 agent of {other} call the newcomer"
-            );
-            return refuse("/delegate", &why);
-        }
         if !session.disputes.is_empty() {
             let why = "a session with disputes takes nobody from a cell that has not seen them";
             return refuse("/delegate", why);
@@ -107,14 +104,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps how the session stood for each cell that this record brings in. The session has not taken it yet.
-    pub(super) fn keep_entries(&mut self, batch: &mut Batch<'_>, live: &Live, arriving: &Arriving) -> Step<()> {
+    /// Keeps how the session stood for each cell that this record brings in, which gets nothing before the members
+    /// have given their word. The session has not taken the record yet.
+    pub(super) fn keep_entries(&mut self, batch: &mut Batch<'_>, live: &mut Live, arriving: &Arriving) -> Step<()> {
         let own = self.shared.settings.cell.clone();
         let (session, record) = (&live.kept.session, &arriving.record);
-        for seat in &arriving.seats {
-            if seat.cell == own || live.cells(&own).contains(&seat.cell) {
-                continue;
-            }
+        let members = cells_of(session, &own);
+        let mut awaits = Vec::new();
+        for seat in arriving.seats.iter().filter(|seat| seat.cell != own && !members.contains(&seat.cell)) {
             let state = state_of(session)?;
             let statement = Seating {
                 cell: own.clone(),
@@ -128,26 +125,173 @@ impl Engine {
                 at: batch.now,
             };
             let statement = statement.sign(&self.shared.signer.key);
-            let mut names = self.names(batch, session.id)?;
-            names.insert(seat.participant, seat.agent.clone());
-            let company = delegating::company(session, Some(seat));
-            let mut relied = Vec::new();
-            for org in &orgs_in(session, &own) {
-                let crossing = self.passage(&company, &names, org, None, batch).to(&seat.cell, &[])?;
-                let freight = Freight {
-                    session: session.id,
-                    hash: arriving.hash,
-                    envelope: Digest::of(&[&state]),
-                    organisation: org,
-                    admitted_at: batch.now,
-                };
-                self.exported(batch, &freight, &crossing, state.len(), &[])?;
-                relied.extend(crossing.relied);
-            }
-            let entered = Entered { sequence: record.sequence, state, statement, relied };
+            let entered = Entered { sequence: record.sequence, state, statement, relied: Vec::new() };
             batch.put(&ENTRIES, &(session.id, seat.cell.clone()), &entered)?;
+            awaits.push((seat.cell.clone(), members.iter().cloned().collect()));
+        }
+        live.kept.awaits.extend(awaits);
+        Ok(())
+    }
+
+    /// Lets in the cells that every member has given its word for: from here on they get the records from their first.
+    pub(super) fn let_in_ready(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
+        let ready = live.kept.awaits.iter().filter(|(_, missing)| missing.is_empty());
+        let ready: Vec<CellId> = ready.map(|(cell, _)| cell.clone()).collect();
+        for cell in ready {
+            let session = live.kept.session.id;
+            let key = (session, cell.clone());
+            let Some(mut entered) = batch.txn.get(&ENTRIES, &key)? else { continue };
+            // Called off meanwhile, or a consent is gone, or there is a dispute it has not seen: it never hears of it.
+            let gone = orgs_in(&live.kept.session, &cell).is_empty() || !live.kept.session.disputes.is_empty();
+            if gone || self.own_passage(batch, live, &cell).is_err() {
+                continue;
+            }
+            self.export_entry(batch, live, &cell, &mut entered)?;
+            batch.put(&ENTRIES, &key, &entered)?;
+            live.kept.awaits.remove(&cell);
+            live.changed = true;
+            for sequence in entered.sequence..=live.kept.session.head.sequence {
+                self.queue(batch, &cell, What::Record { session, sequence })?;
+            }
         }
         Ok(())
+    }
+
+    /// The state leaves this cell: for each of its organisations an entry of the export ledger.
+    fn export_entry(&mut self, batch: &mut Batch<'_>, live: &Live, cell: &CellId, entered: &mut Entered) -> Step<()> {
+        let (session, own) = (&live.kept.session, self.shared.settings.cell.clone());
+        let view = View { shared: &self.shared, rows: &batch.txn };
+        let first = view.logged(session.id, entered.sequence)?;
+        let before = view.logged(session.id, entered.sequence.saturating_sub(1))?;
+        let (Some((_, first)), Some((_, before))) = (first, before) else {
+            return Err(bug("a record of this session is not there").into());
+        };
+        let names = self.names(batch, session.id)?;
+        let envelope = Digest::of(&[&entered.state]);
+        for organisation in &orgs_in(session, &own) {
+            let crossing = self.passage(session, &names, organisation, None, batch).to(cell, &[])?;
+            let admitted_at = before.record.timestamp;
+            let freight = Freight { session: session.id, hash: first.hash, envelope, organisation, admitted_at };
+            self.exported(batch, &freight, &crossing, entered.state.len(), &[])?;
+            entered.relied.extend(crossing.relied);
+        }
+        Ok(())
+    }
+
+    /// A member's word for a cell that is called: what its own messages since may show there.
+    pub(super) fn take_assent(&mut self, batch: &mut Batch<'_>, peer: &CellId, assent: Assent) -> Step<()> {
+        let mut live = self.take_out(batch, assent.session_id)?;
+        let step = self.assented(batch, peer, &mut live, assent);
+        self.put_back(batch, live);
+        step
+    }
+
+    fn assented(&mut self, batch: &mut Batch<'_>, peer: &CellId, live: &mut Live, assent: Assent) -> Step<()> {
+        let Assent { session_id: session, cell, crossings } = assent;
+        let missing = live.kept.awaits.get_mut(&cell).is_some_and(|missing| missing.remove(peer));
+        if !missing {
+            // Repeated, or of a call that came to nothing.
+            return Ok(());
+        }
+        live.changed = true;
+        for (message, crossing) in crossings.into_iter().filter(|(_, crossing)| crossing.cell == cell) {
+            let Some(filed) = batch.txn.get(&MESSAGES, &(session, message))? else { continue };
+            let view = View { shared: &self.shared, rows: &batch.txn };
+            let Some((place, mut row)) = view.logged(session, filed.sequence)? else { continue };
+            let sender = row.record.sender.participant().and_then(|id| live.kept.session.participant(id));
+            let known = row.crossings.iter().any(|known| known.cell == cell);
+            if sender.is_some_and(|sender| sender.home.cell == *peer) && !known {
+                row.crossings.push(crossing);
+                batch.put(&LOG, &place.log, &row)?;
+            }
+        }
+        self.let_in_ready(batch, live)
+    }
+
+    /// A record calls somebody of a cell that has no part in the session: this member gives its word for what its
+    /// organisations let go there, or keeps apart from it. The newcomer's chain continues from what this cell signed
+    /// over the record before.
+    pub(super) fn assent(&mut self, batch: &mut Batch<'_>, live: &mut Live, cell: &CellId, sequence: u64) -> Step<()> {
+        let (session, host) = (live.kept.session.id, live.kept.session.host.clone());
+        live.changed = true;
+        if let Err(stop) = self.own_passage(batch, live, cell) {
+            let Stop::Refused(refusal) = stop else { return Err(stop) };
+            batch.effects.alarms.push(format!(
+                "session {session}: an agent of cell {cell} was called into it, and nothing of this cell's goes there: {refusal}"
+            ));
+            live.kept.apart.insert(cell.clone());
+            return Ok(());
+        }
+        // The host will tell that cell who sits here: an erasure of theirs must reach it too.
+        for org in orgs_in(&live.kept.session, &self.shared.settings.cell) {
+            let key = (session, self.shared.org_tag(&org));
+            let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
+            if !cells.contains(cell) {
+                cells.push(cell.clone());
+                batch.put(&SENT_TO, &key, &cells)?;
+            }
+        }
+        let view = View { shared: &self.shared, rows: &batch.txn };
+        let before = view.logged(session, sequence.saturating_sub(1))?.map(|(_, row)| row.receipt);
+        let mut crossings = Vec::new();
+        if let Some((_, row)) = view.logged(session, sequence)?
+            && row.sender_org.as_ref().is_some_and(|org| self.facts.orgs.contains_key(org))
+        {
+            let sealed = row.parts.iter().filter_map(|(name, part)| match part {
+                PartRow::Sealed(copies) => Some((name, copies)),
+                PartRow::Withheld(..) | PartRow::Erased(_) => None,
+            });
+            let boxed = row.boxed.clone().unwrap_or_default();
+            crossings.extend(self.crossing_late(batch, live, cell, (&row.record, row.hash), &boxed, sealed)?);
+        }
+        for ((_, message), mut pending) in batch.txn.under(&PENDING, &(session,), Order::Forward, usize::MAX)? {
+            if pending.refused.is_some() || pending.crossings.iter().any(|known| known.cell == *cell) {
+                continue;
+            }
+            let record = pending.record(session, message, batch.now);
+            let sealed = pending.parts.iter();
+            let late = self.crossing_late(batch, live, cell, (&record, pending.envelope), &pending.boxed, sealed)?;
+            let Some((_, crossing)) = &late else { continue };
+            pending.crossings.push(crossing.clone());
+            batch.put(&PENDING, &(session, message), &pending)?;
+            crossings.extend(late);
+        }
+        if let Some(receipt) = before {
+            self.queue(batch, &host, What::Receipt { session, receipt })?;
+        }
+        Ok(self.queue(batch, &host, What::Assent { session, cell: cell.clone(), crossings })?)
+    }
+
+    /// What of a message that is on its way already may go to a cell that comes in, entered in the export ledger;
+    /// nothing of one whose sender was erased.
+    fn crossing_late<'p>(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        cell: &CellId,
+        (record, hash): (&Record, Digest),
+        boxed: &Copies,
+        sealed: impl Iterator<Item = (&'p String, &'p Copies)>,
+    ) -> Step<Option<(MessageId, Crossing)>> {
+        let (session, message) = (record.session_id, record.message_id);
+        let place = scopes::place(session, message.bytes(), "");
+        let Some(boxed) = scopes::open_any::<Boxed>(&self.shared, &place, boxed)? else { return Ok(None) };
+        let mut lengths = Vec::new();
+        for (name, copies) in sealed {
+            let place = scopes::place(session, message.bytes(), name);
+            let opened = scopes::open_any::<Opened>(&self.shared, &place, copies)?;
+            lengths.extend(opened.map(|opened| (name, opened.value.text().len())));
+        }
+        let names = self.names(batch, session)?;
+        let organisation = boxed.agent.organisation();
+        let passage = self.passage(&live.kept.session, &names, &organisation, record.sender.participant(), batch);
+        let crossing = passage.to(cell, &record.parts.keys().collect::<Vec<_>>())?;
+        lengths.retain(|(name, _)| !crossing.withheld.contains_key(*name));
+        let envelope = Envelope::of_record(record);
+        let (text, envelope) = (envelope.text().len(), envelope.hash());
+        let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at: boxed.admitted_at };
+        self.exported(batch, &freight, &crossing, text, &lengths)?;
+        Ok(Some((message, crossing)))
     }
 
     /// The border, asked for one of this cell's organisations.
@@ -160,49 +304,6 @@ impl Engine {
         batch: &Batch<'_>,
     ) -> Passage<'a> {
         Passage { settings: &self.shared.settings, facts: &self.facts, session, names, from, sender, at: batch.now }
-    }
-
-    /// Counts with a newcomer whom `message` calls: this cell is a member.
-    pub(super) fn expect(&mut self, batch: &mut Batch<'_>, live: &Live, message: MessageId, seat: &Seated) -> Step<()> {
-        let session = live.kept.session.id;
-        let organisation = seat.agent.organisation();
-        let owned = Owned { session, organisation: &organisation, agents: vec![seat.agent.clone()], subject: None };
-        let place = scopes::place(session, seat.participant.bytes(), "seat");
-        let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
-        let sitter = Sitter { agent: seat.agent.clone(), statement: None, trust: None };
-        let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, &sitter)?;
-        let row = SeatRow { organisation: organisation.clone(), cell: seat.cell.clone(), sealed: Some(sealed) };
-        batch.put(&SEATS, &(session, seat.participant), &row)?;
-        let home = Home { cell: seat.cell.clone(), organisation };
-        batch.put(&PROSPECTS, &(session, message), &Prospect { participant: seat.participant, home })?;
-        Ok(())
-    }
-
-    /// The host will tell the newcomer's cell who sits here: an erasure of theirs must reach it too.
-    pub(super) fn known_there(&self, batch: &mut Batch<'_>, live: &Live, seat: &Seated) -> Step<()> {
-        let own = &self.shared.settings.cell;
-        for org in orgs_in(&live.kept.session, own).iter().filter(|_| seat.cell != *own) {
-            let key = (live.kept.session.id, self.shared.org_tag(org));
-            let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
-            if !cells.contains(&seat.cell) {
-                cells.push(seat.cell.clone());
-                batch.put(&SENT_TO, &key, &cells)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The call came to nothing: nobody is expected by it any more.
-    pub(super) fn call_off(
-        &self,
-        batch: &mut Batch<'_>,
-        session: SessionId,
-        message: MessageId,
-    ) -> Result<bool, Fault> {
-        let Some(prospect) = batch.txn.get(&PROSPECTS, &(session, message))? else { return Ok(false) };
-        batch.remove(&PROSPECTS, &(session, message));
-        batch.remove(&SEATS, &(session, prospect.participant));
-        Ok(true)
     }
 
     /// Another cell's receipt over a record that this one has not: of the last before its first it is kept, for whoever
@@ -233,6 +334,19 @@ fn state_of(session: &Session) -> Result<Vec<u8>, Fault> {
 }
 
 impl super::outgoing::Builder<'_> {
+    /// A member's word for a cell that is called, if its consents still are what they were.
+    pub(super) fn assent(&self, session: SessionId, cell: &CellId, crossings: &[(MessageId, Crossing)]) -> Built {
+        let view = View { shared: self.shared, rows: self.rows };
+        let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session().into())) };
+        let names = super::sending::names(self.shared, self.rows, session)?;
+        let here = (&self.shared.settings, self.facts);
+        if let Err(refusal) = class_out(here, &kept.session, &names, cell, DataClass::Metadata, self.now) {
+            return Ok(Err(refusal.into()));
+        }
+        let assent = Assent { session_id: session, cell: cell.clone(), crossings: crossings.to_vec() };
+        Ok(self.encode(None, Body::Assent(Box::new(assent))))
+    }
+
     /// What goes with the first record that the peer gets of a session.
     pub(super) fn entry(&self, session: &Session, names: &Names, sequence: u64) -> Result<Option<Box<Entry>>, Fault> {
         let Some(entered) = self.rows.get(&ENTRIES, &(session.id, self.peer.clone()))? else { return Ok(None) };

@@ -180,6 +180,7 @@ impl What {
             | Self::Beside { session, .. }
             | Self::Record { session, .. }
             | Self::Receipt { session, .. }
+            | Self::Assent { session, .. }
             | Self::Statement { about: About::Session(session), .. } => Some(*session),
             Self::Statement { about: About::Cells, .. }
             | Self::Refused { .. }
@@ -201,6 +202,7 @@ impl What {
             Self::Refused { .. } => "refused",
             Self::Receipt { .. } => "receipt",
             Self::Want { .. } => "want",
+            Self::Assent { .. } => "assent",
             Self::Organisations => "organisations",
             Self::Consent { .. } => "consent",
             Self::Erase(_) => "erase",

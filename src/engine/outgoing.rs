@@ -117,6 +117,7 @@ impl Builder<'_> {
             What::Erased { request, certificate } => {
                 Body::Erased { request: *request, certificate: certificate.clone() }
             }
+            What::Assent { session, cell, crossings } => return self.assent(*session, cell, crossings),
             What::Statement { said, about, jws } => {
                 if let Err(refusal) = self.statement_may_go(*said, about)? {
                     return Ok(Err(refusal.into()));
@@ -267,17 +268,15 @@ impl Builder<'_> {
         let view = View { shared: self.shared, rows: self.rows };
         let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
         let names = names(self.shared, self.rows, session)?;
-        let expected = super::newcomers::expected(self.rows, &kept.session)?;
-        let (settings, facts, session) = (&self.shared.settings, self.facts, &expected);
+        let (settings, facts, session) = (&self.shared.settings, self.facts, &kept.session);
         Ok(ask(&Passage { settings, facts, session, names: &names, from, sender, at: self.now }))
     }
 
-    /// Whether somebody of that cell sits in the session, or is expected.
+    /// Whether somebody of that cell sits in the session.
     fn sits(&self, session: SessionId, cell: &CellId) -> Result<bool, Fault> {
         let view = View { shared: self.shared, rows: self.rows };
         let Some(kept) = view.kept(session)? else { return Ok(false) };
-        let expected = super::newcomers::expected(self.rows, &kept.session)?;
-        Ok(!super::border::orgs_in(&expected, cell).is_empty())
+        Ok(!super::border::orgs_in(&kept.session, cell).is_empty())
     }
 
     fn record(&self, session: SessionId, sequence: u64) -> Built {

@@ -393,7 +393,8 @@ impl Engine {
     ) -> Step<()> {
         self.keep_entries(batch, live, &arriving)?;
         let changes = live.kept.session.apply(event, head_of(&arriving.record, arriving.hash));
-        self.file(batch, live, arriving, &changes)
+        self.file(batch, live, arriving, &changes)?;
+        self.let_in_ready(batch, live)
     }
 }
 

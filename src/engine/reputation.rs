@@ -272,11 +272,10 @@ impl Engine {
         live: &Live,
         names: &BTreeMap<ParticipantId, AgentId>,
     ) -> Step<()> {
-        let session = &live.kept.session;
         // Of commitments made before this cell came in it has the host's word alone, and gives none of its own.
-        let mut told = session.clone();
-        told.commitments.retain(|commitment| commitment.sequence >= live.kept.begins);
-        let payload = told.outcome_view(&self.shared.settings.cell);
+        let mut session = live.kept.session.clone();
+        session.commitments.retain(|commitment| commitment.sequence >= live.kept.begins);
+        let payload = session.outcome_view(&self.shared.settings.cell);
         let digest = evidence::outcome_digest(&payload);
         outcomes::state(self, batch, live, &payload)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {

@@ -11,7 +11,6 @@ use super::delegating;
 use super::effects::Settled;
 use super::ledgers::{Freight, open_parts};
 use super::live::{Live, Past, cells_of};
-use super::newcomers::expected;
 use super::placing::{Arriving, head_of};
 use super::registry;
 use super::request::{Invitation, Submission};
@@ -70,7 +69,7 @@ impl Engine {
         }
         let names = seats.iter().map(|seat| (seat.participant, seat.agent.clone())).collect();
         let crossings =
-            self.crossings(batch, &live.kept.session, &names, &inviter.organisation(), &submission.signed)?;
+            self.crossings(batch, &live, &live.kept.session, &names, &inviter.organisation(), &submission.signed)?;
         let profile = self.profile_of(batch, &inviter)?;
         let boxed = self.boxed(batch, &inviter, &submission.signed)?;
         let mut arriving = arriving(record, hash, chain::ZERO, &submission.signed, boxed, crossings, Some(profile));
@@ -193,11 +192,11 @@ impl Engine {
         let org = agent.organisation();
         let names = self.names_with(batch, submission, newcomer.as_ref())?;
         let crossings = match &newcomer {
-            None => self.crossings(batch, &live.kept.session, &names, &org, &submission.signed)?,
+            None => self.crossings(batch, live, &live.kept.session, &names, &org, &submission.signed)?,
             Some(seat) => {
                 let company = delegating::company(&live.kept.session, Some(seat));
                 self.may_join(&company, &names, seat, batch)?;
-                self.crossings(batch, &company, &names, &org, &submission.signed)?
+                self.crossings(batch, live, &company, &names, &org, &submission.signed)?
             }
         };
         let profile = self.answering_profile(batch, submission)?;
@@ -258,23 +257,19 @@ impl Engine {
     fn crossings(
         &self,
         batch: &Batch<'_>,
+        live: &Live,
         session: &Session,
         names: &Names,
         org: &OrgName,
         signed: &Signed,
     ) -> Step<Vec<Crossing>> {
-        let passage = Passage {
-            settings: &self.shared.settings,
-            facts: &self.facts,
-            session,
-            names,
-            from: org,
-            sender: Some(signed.message().sender),
-            at: batch.now,
-        };
+        let passage = self.passage(session, names, org, Some(signed.message().sender), batch);
         let parts: Vec<&String> = signed.message().parts.keys().collect();
         let mut crossings = Vec::new();
         for cell in cells_of(session, &self.shared.settings.cell) {
+            if live.kept.apart.contains(&cell) {
+                continue;
+            }
             crossings.push(passage.to(&cell, &parts)?);
         }
         Ok(crossings)
@@ -331,14 +326,12 @@ impl Engine {
         let newcomer = delegating::settled(Ok(()), sought)?;
         let names = self.names_with(batch, submission, newcomer.as_ref())?;
         let org = submission.caller.agent.organisation();
-        let expected = expected(&batch.txn, &live.kept.session)?;
-        let company = delegating::company(&expected, newcomer.as_ref());
-        let crossings = self.crossings(batch, &company, &names, &org, &submission.signed)?;
         if let Some(seat) = &newcomer {
-            self.may_join(&company, &names, seat, batch)?;
-            self.expect(batch, live, message.message_id, seat)?;
-            self.known_there(batch, live, seat)?;
+            // What goes there is said when the call has its place, with this cell's word for it.
+            let company = delegating::company(&live.kept.session, Some(seat));
+            self.passage(&company, &names, &org, Some(message.sender), batch).to(&seat.cell, &[])?;
         }
+        let crossings = self.crossings(batch, live, &live.kept.session, &names, &org, &submission.signed)?;
         self.lock_ahead(batch, &live.kept.session, &mut act, envelope)?;
         self.salt_used(batch, id, submission.salt)?;
         let text = Envelope::of(message).text().len();
@@ -476,9 +469,6 @@ impl Engine {
             Ok(_) => batch.remove(&PENDING, &(session, message)),
             Err(refusal) => {
                 self.unlock(batch, &pending)?;
-                if word == "refused" {
-                    self.call_off(batch, session, message)?;
-                }
                 // What its host refused leaves nothing but the refusal, until its sender asks again; what this cell
                 // could not send may yet be replayed by an operator.
                 if word == "refused" {

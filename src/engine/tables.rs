@@ -35,7 +35,7 @@ use crate::wire::frame::{About, Crossing, Order, Said};
 /// What crossed a border.
 pub use super::ledgers::Crossed;
 /// Who comes in by a DELEGATE.
-pub use super::newcomers::{Entered, Prospect};
+pub use super::newcomers::Entered;
 /// Who is at home here.
 pub use super::residents::{Agent, AgentKey, AgentRow, ConsentKey, Org};
 /// A name in a key: its keyed hash.
@@ -116,8 +116,6 @@ pub const BESIDE: Table<(SessionId, MessageId), Noted> = Table::new("beside");
 pub const VERDICTS: Table<(SessionId, MessageId, u64), String> = Table::new("verdicts");
 /// The sessions that have a dispute of that name.
 pub const DISPUTES: Table<(MessageId, SessionId), ()> = Table::new("disputes");
-/// What a session's newcomers are called by, before their DELEGATE has its place (member only).
-pub const PROSPECTS: Table<(SessionId, MessageId), Prospect> = Table::new("prospects");
 /// How a session stood when a cell was brought in (host only).
 pub const ENTRIES: Table<(SessionId, CellId), Entered> = Table::new("entries");
 /// What members' operators ask of the host's while a session is ESCALATED: why, and when.
@@ -303,6 +301,10 @@ pub struct Kept {
     pub session: Session,
     /// The first record this cell has: 1, but where a DELEGATE brought it in.
     pub begins: u64,
+    /// Cells that a DELEGATE calls into the session, each with the members whose word for it is missing (host only).
+    pub awaits: BTreeMap<CellId, BTreeSet<CellId>>,
+    /// Cells called into the session that this cell's organisations have no consent with: nothing goes there.
+    pub apart: BTreeSet<CellId>,
     /// How far each member cell has it, by its receipts (host only).
     pub replicas: BTreeMap<CellId, u64>,
     /// Frozen: a peer told two stories or one we cannot derive.
@@ -325,6 +327,8 @@ impl Kept {
         Self {
             session,
             begins: 1,
+            awaits: BTreeMap::new(),
+            apart: BTreeSet::new(),
             replicas: BTreeMap::new(),
             frozen: None,
             updated_at: now,
@@ -434,6 +438,7 @@ pub enum What {
     Erase(Order),
     Erased { request: Uuid, certificate: String },
     Statement { said: Said, about: About, jws: String },
+    Assent { session: SessionId, cell: CellId, crossings: Vec<(MessageId, Crossing)> },
 }
 
 /// Something beside the chain, as kept.

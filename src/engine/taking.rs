@@ -76,6 +76,7 @@ impl Engine {
             Passed::Refused { session, message, refusal } => self.take_refused(batch, peer, session, message, refusal),
             Passed::Receipt { receipt, jws } => self.take_receipt(batch, peer, &receipt, jws),
             Passed::Want { session, after } => self.take_want(batch, peer, session, after),
+            Passed::Assent(assent) => self.take_assent(batch, peer, *assent),
             Passed::Organisations(organisations) => self.take_organisations(batch, peer, organisations),
             Passed::Consent(consent) => self.take_consent(batch, peer, &consent),
             Passed::Revocation { consent, statement } => self.take_revocation(batch, peer, consent, &statement),
@@ -326,6 +327,9 @@ impl Engine {
         self.home_again(batch, &mut placed)?;
         let record = &placed.record;
         self.answered_with(batch, live, &placed, record.timestamp)?;
+        let members = live.cells(&self.shared.settings.cell);
+        let called = placed.seats.iter().map(|seat| seat.cell.clone()).find(|cell| !members.contains(cell));
+        let called = called.filter(|cell| met == Met::Before && *cell != self.shared.settings.cell);
         let derived = if met == Met::Invited { Ok(nothing()) } else { self.derive(batch, live, &placed, hash) };
         let changes = match derived {
             Ok(changes) => changes,
@@ -347,7 +351,6 @@ impl Engine {
             self.enter_midway(batch, live, &entry, hash)?;
             seats.extend(entry.seats);
         }
-        let calls = !seats.is_empty();
         let arriving = Arriving {
             hash,
             previous,
@@ -362,8 +365,8 @@ impl Engine {
         };
         self.file(batch, live, arriving, &changes)?;
         self.receipts_due.insert(session);
-        if calls && met == Met::Before {
-            self.vouch_before(batch, live, message, sequence)?;
+        if let Some(cell) = called {
+            self.assent(batch, live, &cell, sequence)?;
         }
         self.placed_at_last(batch, live, session, message, sequence)?;
         Ok(())

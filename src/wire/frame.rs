@@ -72,6 +72,8 @@ pub enum Body {
         /// The last sequence held.
         after: u64,
     },
+    /// Member to host: its word for a cell that a DELEGATE calls into the session.
+    Assent(Box<Assent>),
     /// The organisations at home in the sending cell, with their consent keys: whom a consent can be offered to.
     Organisations(Vec<(OrgName, PublicKey)>),
     /// A consent document in any of its states before revocation (docs/spec/details.md S10, as JSON).
@@ -296,6 +298,17 @@ pub struct Entry {
     pub trust: Vec<(ParticipantId, String)>,
     /// The consents that the host's organisations rely on.
     pub relied: Vec<Relied>,
+}
+
+/// What a member's organisations let go to a cell that a DELEGATE calls into the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assent {
+    /// The session.
+    pub session_id: SessionId,
+    /// The newcomer's cell.
+    pub cell: CellId,
+    /// Of the member's messages that were on their way when it was called, and of the call if it is the member's.
+    pub crossings: Vec<(MessageId, Crossing)>,
 }
 
 /// Something beside the chain on its way.

@@ -23,6 +23,7 @@ mod homes;
 mod hostile;
 mod money;
 mod net;
+mod newcomers;
 mod refused;
 mod reordered;
 mod sybils;

@@ -133,11 +133,6 @@ impl Engine {
         if let Some(seat) = newcomer {
             let company = delegating::company(session, Some(seat));
             self.may_join(&company, &names, seat, batch)?;
-            let own = &self.shared.settings.cell;
-            if seat.cell != *own && !submit.crossings.iter().any(|crossing| crossing.cell == seat.cell) {
-                let detail = format!("the sender's cell permitted nothing to go to {}", seat.cell);
-                return Err(Refusal::new(Code::ConsentMissing, detail).at("/delegate").into());
-            }
             to = orgs_in(&company, &self.shared.settings.cell);
         }
         let from = submit.boxed.agent.organisation();

@@ -130,7 +130,7 @@ async fn a_store_older_than_what_the_peer_has_links_no_more() -> Result<(), Fail
         let peers = net.cell(HOST)?.operate(Operation::PeerList).await?;
         let peer = &peers["peers"][0];
         if peer["state"] == "refused" {
-            assert!(peer["reason"].as_str().unwrap().contains("this store is older"), "{peer}");
+            assert!(peer["reason"].as_str().unwrap().contains("restore_behind"), "{peer}");
             return Ok(());
         }
         assert!(Instant::now() < end, "{peer}");

@@ -187,7 +187,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            versions: vec![1],
+            versions: vec![VERSION],
             cell: "us-east-1".parse().unwrap(),
             region: "us-east-1".into(),
             zone: "US".into(),
@@ -210,9 +210,9 @@ mod tests {
             let refusal = judge(&wrong, &peer(), Timestamp(100_000)).unwrap_err();
             assert_eq!((refusal.code, refusal.pointer.as_deref()), (Code::PolicyViolation, Some(pointer)));
         }
-        let newer = Hello { versions: vec![2, 3], ..hello() };
+        let newer = Hello { versions: vec![VERSION + 1, VERSION + 2], ..hello() };
         let refusal = judge(&newer, &peer(), Timestamp(100_000)).unwrap_err();
-        assert_eq!((refusal.code, refusal.extras()["supported"].clone()), (Code::VersionUnsupported, json!([1])));
+        assert_eq!((refusal.code, refusal.extras()["supported"].clone()), (Code::VersionUnsupported, json!([VERSION])));
     }
 
     /// docs/spec/federation.md section 3: skew over 60 s is refused with the figure.

@@ -121,11 +121,13 @@ const fn conversing(performative: Performative) -> Moves {
     }
 }
 
-/// CLOSE only with nothing accepted; ACCEPT, REJECT, WITHDRAW and a replacing COMMIT leave it with the last pending
+/// CLOSE only with nothing accepted; ACCEPT, REJECT and WITHDRAW leave it with the last pending
 /// commitment.
 const fn agreeing(performative: Performative) -> Moves {
     match performative {
-        Performative::Accept | Performative::Commit => &[State::Agreeing, State::Executing],
+        Performative::Accept => &[State::Agreeing, State::Executing],
+        // What is pending stays so, whatever is added.
+        Performative::Commit => &[State::Agreeing],
         Performative::Reject | Performative::Withdraw => &[State::Agreeing, State::Conversing, State::Executing],
         Performative::Counter | Performative::Query | Performative::Inform | Performative::Clarify => {
             &[State::Agreeing]

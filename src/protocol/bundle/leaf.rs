@@ -144,7 +144,7 @@ impl Entry {
 pub struct Leaf {
     /// Its place, from 0.
     pub index: u64,
-    /// [`session_tag`] of its session.
+    /// `session_tag` of its session.
     pub session: Digest,
     /// How many entries of the session stand before it.
     pub of_session: u64,

@@ -2,8 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`leaf`] | what a ledger's tree holds of an entry, and what strangers see of the entries of others |
-//! | [`imports`] | a peer's word of what it has imported |
+//! | `leaf` | what a ledger's tree holds of an entry, and what strangers see of the entries of others |
+//! | `imports` | a peer's word of what it has imported |
 //! | `judge` | the verifier |
 //!
 //! Completeness: a bundle shows every leaf of the export ledger from the first entry of the session, or of the

@@ -235,6 +235,33 @@ fn a_second_rejection_opens_no_second_dispute_and_a_dispute_about_the_payment_fr
     assert_eq!((money(&scene), moved(&scene)), ("released", vec!["1800.00".to_owned()]));
 }
 
+/// A dispute that stands already, the obligor's own or one about something else, cannot make a rejection void.
+#[test]
+fn a_rejection_under_another_dispute_gets_its_own_when_that_is_dismissed() {
+    for (by, kind, extra) in [(1, "other", json!({})), (0, "nonDelivery", json!({})), (0, "late", json!({}))] {
+        for after_the_end in [false, true] {
+            let mut scene = executing();
+            open(&mut scene, &filing(1, by, kind, extra.clone())).unwrap();
+            let claimed = claim(&mut scene);
+            let reject = scene.tell(0, P::Reject, Some(reference(claimed)), None);
+            assert_eq!((scene.session.disputes.len(), money(&scene)), (1, "frozen"), "one holds it up at a time");
+            if after_the_end {
+                scene.tell(1, P::Escalate, None, Some(json!({"reason": "x"})));
+                let outcome = Some("failure".parse().unwrap());
+                scene.host(SystemEvent::OperatorResolved { outcome }).unwrap();
+            }
+            decided(&mut scene, id(1), &Verdict::DISMISSED);
+            let own = DisputeId(reject.0);
+            assert_eq!(scene.changes.last().unwrap().disputes, [id(1), own], "{by} {kind} {after_the_end}");
+            assert_eq!((money(&scene), moved(&scene).len()), ("frozen", 0), "nobody is paid for a rejected delivery");
+            let opened = scene.session.dispute(own).unwrap();
+            assert_eq!((opened.by, opened.against, opened.status()), (party(0), party(1), "escalated"));
+            decided(&mut scene, own, &resolved(3, EscrowTo::Payer, None));
+            assert_eq!((scene.status(1), money(&scene), moved(&scene)), ("breached", "refunded", vec!["0.00".into()]));
+        }
+    }
+}
+
 #[test]
 fn what_the_chain_tells_is_derived_at_the_opening() {
     let mut scene = executing();

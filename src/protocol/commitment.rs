@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::escrow::{Held, HeldState};
-use super::ids::{BadName, CommitmentId, MessageId, ParticipantId};
+use super::ids::{BadName, CommitmentId, DisputeId, MessageId, ParticipantId};
 use super::money::Money;
 use super::terms::Pledge;
 use super::time::{Span, Timestamp};
@@ -166,6 +166,15 @@ pub struct Claim {
     pub rejected: bool,
 }
 
+/// The first REJECT of a fulfilment, whose dispute decides on this commitment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The dispute, named like the REJECT.
+    pub dispute: DisputeId,
+    /// Who sent it.
+    pub by: ParticipantId,
+}
+
 /// A breach as it is booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breach {
@@ -208,6 +217,8 @@ pub struct Commitment {
     pub status: Status,
     /// The last FULFILL.
     pub claim: Option<Claim>,
+    /// The first REJECT of a FULFILL.
+    pub rejection: Option<Rejection>,
     /// The breach, if one was booked.
     pub breach: Option<Breach>,
     /// Its money, if it was held.
@@ -234,6 +245,7 @@ impl Commitment {
             hash,
             status: Status::Pending,
             claim: None,
+            rejection: None,
             breach: None,
             held: None,
         }
@@ -254,8 +266,9 @@ impl Commitment {
     }
 
     /// REJECT of the claim.
-    pub fn contest(&mut self) {
+    pub fn contest(&mut self, reject: MessageId, by: ParticipantId) {
         self.status = Status::Contested;
+        self.rejection.get_or_insert(Rejection { dispute: DisputeId(reject.0), by });
         if let Some(claim) = &mut self.claim {
             claim.rejected = true;
         }

@@ -23,7 +23,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::{Span, Timestamp};
 
 /// The version this build speaks; the first byte of every frame.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// No frame is longer, in bytes: a message of 256 KiB with everything that travels beside it fits.
 pub const MAX_BYTES: usize = 1 << 20;
 

@@ -11,7 +11,7 @@ use super::apply::Changes;
 use super::rating::took_part;
 use super::{Session, State};
 use crate::protocol::beside::Standing;
-use crate::protocol::commitment::{Breach, Commitment, Status};
+use crate::protocol::commitment::{Breach, Commitment, Rejection, Status};
 use crate::protocol::dispute::{ClaimKind, EscrowTo, Filing};
 use crate::protocol::ids::{CellId, CommitmentId, DisputeId, MessageId, ParticipantId, ReferenceId};
 use crate::protocol::money::Money;
@@ -20,7 +20,7 @@ use crate::protocol::terms::SystemEvent;
 use crate::protocol::time::Timestamp;
 use crate::protocol::verdict::{self, Case, Given, Ground, Ruling, Verdict};
 
-/// The most disputes a session ever has.
+/// The most disputes that are filed in a session.
 pub const MAX_DISPUTES: usize = 1_000;
 
 /// A dispute as the session keeps it; its texts and evidence stay with its filing.
@@ -246,21 +246,16 @@ impl Session {
         self.refreeze(changes);
     }
 
-    /// REJECT of a fulfilment: a dispute in the beneficiary's name, unless one holds the commitment up already.
-    pub(super) fn dispute_rejection(
-        &mut self,
-        id: CommitmentId,
-        by: ParticipantId,
-        reject: MessageId,
-        opened: Standing,
-        changes: &mut Changes,
-    ) {
-        if self.open_dispute_about(id).is_some() || self.disputes.len() >= MAX_DISPUTES {
+    /// REJECT of a fulfilment: a dispute in the beneficiary's name. One that holds the commitment up already is decided
+    /// first; the REJECT's own begins when that is dismissed. There is one a commitment, so that no limit need hold it.
+    pub(super) fn dispute_rejection(&mut self, id: CommitmentId, opened: Standing, changes: &mut Changes) {
+        let Some(commitment) = self.commitment(id) else { return };
+        let Some(Rejection { dispute, by }) = commitment.rejection else { return };
+        if self.open_dispute_about(id).is_some() || self.dispute(dispute).is_some() {
             return;
         }
-        let Some(commitment) = self.commitment(id) else { return };
         let dispute = Dispute {
-            id: DisputeId(reject.0),
+            id: dispute,
             commitment: id,
             by,
             against: commitment.obligor,
@@ -398,15 +393,18 @@ impl Session {
         self.decide_escrows(dispute.commitment, amount, changes);
     }
 
-    /// The claim does not hold: what opening it changed is undone, a contested claim is confirmed.
+    /// The claim does not hold: what opening it changed is undone. Of a rejected fulfilment that means it is confirmed;
+    /// any other dispute leaves the rejection to its own.
     fn dismiss(&mut self, dispute: &Dispute, at: Timestamp, changes: &mut Changes) {
-        let contested = self.commitment(dispute.commitment).is_some_and(|commitment| {
-            commitment.status == Status::Contested
-                || (commitment.status == Status::Withdrawn && commitment.claim.is_some_and(|claim| claim.rejected))
-        });
-        if contested {
+        let Some(commitment) = self.commitment(dispute.commitment) else { return };
+        let contested = matches!(commitment.status, Status::Contested | Status::Withdrawn);
+        let Some(rejection) = commitment.rejection.filter(|_| contested) else { return };
+        if rejection.dispute == dispute.id {
             self.change(dispute.commitment, changes, |commitment| commitment.confirm(at));
             self.decide_escrows(dispute.commitment, |money| money, changes);
+        } else {
+            let opened = Standing { after: self.head.sequence, at };
+            self.dispute_rejection(dispute.commitment, opened, changes);
         }
     }
 

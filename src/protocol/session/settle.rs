@@ -45,9 +45,9 @@ impl Session {
             Aim::Offer(offer) => self.mark(offer, OfferStatus::Rejected, None, changes),
             Aim::Pending(id) => self.change(id, changes, |commitment| commitment.status = Status::Rejected),
             Aim::Claim(id) => {
-                self.change(id, changes, Commitment::contest);
+                self.change(id, changes, |commitment| commitment.contest(act.message_id, act.sender));
                 let opened = Standing { after: head.sequence, at: head.timestamp };
-                self.dispute_rejection(id, act.sender, act.message_id, opened, changes);
+                self.dispute_rejection(id, opened, changes);
             }
             Aim::Nothing
             | Aim::Due(_)

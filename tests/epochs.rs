@@ -36,7 +36,8 @@ fn topology() -> Topology {
 async fn dealt(net: &Federation) -> Result<SessionId, Failure> {
     let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
     let session = deal::open(&buyer, &[&seller]).await?;
-    deal::agree(&buyer, &seller, &[], session).await?;
+    let agreed = deal::agree(&buyer, &seller, &[], session).await?;
+    deal::execute(&buyer, &seller, &[], session, &agreed).await?;
     Ok(session)
 }
 

@@ -22,6 +22,8 @@ const BUYER: &str = "agent://acme.example/procurement";
 const SELLER: &str = "agent://beta.example/sales";
 const CELLS: [&str; 2] = ["eu-west-1", "us-east-1"];
 const SLOT: usize = 512;
+/// In a message of the buyer.
+const QUERY: &str = "8.75 and a day earlier?";
 
 /// Everything in the vault's file, slot by slot.
 fn slots(cell: &Cell) -> Vec<Vec<u8>> {
@@ -106,7 +108,7 @@ async fn nowhere(net: &Federation, agents: [&Agent; 2], session: SessionId, cana
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subject_and_then_a_session_are_forgotten_in_both_cells() -> Result<(), Failure> {
+async fn a_message_then_a_subject_and_then_a_session_are_forgotten_in_both_cells() -> Result<(), Failure> {
     let consent = ConsentSpec::between("acme.example", "beta.example")
         .classes(&["card", "content", "metadata", "personal", "trust"]);
     let net = Topology::new()
@@ -129,6 +131,14 @@ async fn a_subject_and_then_a_session_are_forgotten_in_both_cells() -> Result<()
         assert!(transcript.contains(CANARY) && transcript.contains(CONTENT_CANARY), "there is something to erase");
     }
     let head = buyer.head(session).await?;
+
+    let said = buyer.messages(session, 0).await?;
+    let query = said.iter().find(|record| record.to_string().contains(QUERY)).unwrap();
+    let query = query["messageId"].as_str().unwrap().parse().unwrap();
+    erased(&net, ErasureScope::Message(session, query, None), "part").await?;
+    nowhere(&net, [&buyer, &seller], session, QUERY).await?;
+    let transcript = verified(&seller, session).await?.to_string();
+    assert!(transcript.contains(CANARY) && transcript.contains(CONTENT_CANARY), "no other message is touched");
 
     erased(&net, ErasureScope::Subject(deal::contact()), "subject").await?;
     nowhere(&net, [&buyer, &seller], session, CANARY).await?;

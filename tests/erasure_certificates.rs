@@ -39,7 +39,8 @@ async fn certified() -> Result<(Value, SigningKey), Failure> {
         .await?;
     let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
     let session = deal::open(&buyer, &[&seller]).await?;
-    deal::agree(&buyer, &seller, &[], session).await?;
+    let agreed = deal::agree(&buyer, &seller, &[], session).await?;
+    deal::execute(&buyer, &seller, &[], session, &agreed).await?;
     let scope = ErasureScope::Subject(deal::contact());
     let erase =
         Operation::Erase { org: "acme.example".parse().unwrap(), scope, ground: "GDPR Art. 17(1)(b)".to_owned() };

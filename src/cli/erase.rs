@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::outline::outline;
 use super::running::{Cell, document};
 use crate::api::operator::contract::erase_request as scope;
-use crate::api::operator::contract::{EraseAwaitRequest, EraseRequest, EraseStatusRequest};
+use crate::api::operator::contract::{EraseApproveRequest, EraseAwaitRequest, EraseRequest, EraseStatusRequest};
 
 /// An erasure, or a look at erasures.
 #[derive(Debug, Args)]
@@ -21,10 +21,10 @@ pub struct Erase {
     org: Option<String>,
     #[command(flatten)]
     what: What,
-    /// One message of the session; not built yet, and refused.
+    /// One message of the session: all of it that can be erased.
     #[arg(long, value_name = "ID", requires = "session")]
     message: Option<String>,
-    /// One part of the message; not built yet, and refused.
+    /// One part of the message, by its name in the record: content, personal/<tag>, invitees, delegate.
     #[arg(long, value_name = "NAME", requires = "message")]
     part: Option<String>,
     /// The legal ground, as it will stand in the certificate.
@@ -57,7 +57,7 @@ pub struct What {
     /// An agent.
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
-    /// Everything the organisation has here; not built yet, and refused.
+    /// Everything the organisation has here; carried out after `erase approve`.
     #[arg(long)]
     all: bool,
 }
@@ -70,6 +70,11 @@ pub enum Look {
         /// One of them.
         id: Option<String>,
     },
+    /// Approve the erasure of a whole organisation, which then begins.
+    Approve {
+        /// The request, as `erase --all` answered it.
+        id: String,
+    },
 }
 
 impl Erase {
@@ -79,6 +84,10 @@ impl Erase {
                 let shown = document(cell.erase_status(EraseStatusRequest { request: id }).await)?;
                 Ok(told(shown))
             }
+            Some(Look::Approve { id }) => {
+                let shown = document(cell.erase_approve(EraseApproveRequest { request: id }).await)?;
+                Ok(told(shown))
+            }
             None => self.forget(cell).await,
         }
     }
@@ -86,7 +95,7 @@ impl Erase {
     async fn forget(self, cell: &mut Cell) -> Result<Answer, Failure> {
         let wait = self.wait;
         let shown = document(cell.erase(self.request()).await)?;
-        let held = shown.get("status").and_then(Value::as_str).is_some_and(|status| status != "pending");
+        let held = shown.get("status").and_then(Value::as_str) == Some("held") || shown.get("awaiting").is_some();
         let request = shown.get("requestId").and_then(Value::as_str).map(str::to_owned);
         match request.filter(|_| wait == Level::Sealed && !held) {
             Some(request) => Ok(told(document(cell.erase_await(EraseAwaitRequest { request }).await)?)),

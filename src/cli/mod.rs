@@ -12,6 +12,7 @@ mod dispute;
 mod dlq;
 mod erase;
 mod failure;
+mod hold;
 mod init;
 mod keys;
 mod ledger;
@@ -77,6 +78,9 @@ enum Verb {
     /// Keys of the cell's data.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Hold erasures of a session back.
+    #[command(subcommand)]
+    Hold(hold::Hold),
     /// What agents dispute.
     #[command(subcommand)]
     Dispute(dispute::Dispute),
@@ -131,6 +135,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Session(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Erase(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Keys(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Hold(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),

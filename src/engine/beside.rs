@@ -196,7 +196,7 @@ impl Engine {
         let (session, id) = (said.session(), said.id());
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let agents: Vec<AgentId> = boxed.iter().map(|boxed| boxed.agent.clone()).collect();
-        let owned = Owned { session, organisation: &organisation, agents, subject: None };
+        let owned = Owned { session, organisation: &organisation, agents, subject: None, renewed: &live.kept.renewed };
         let mut rows = BTreeMap::new();
         for (name, part) in parts {
             let row = match part {
@@ -494,40 +494,6 @@ impl Engine {
             Some(Noted { stage: Stage::Stands(_) | Stage::Waiting, .. }) => Ok(()),
             Some(_) | None => Err(no_session().into()),
         }
-    }
-
-    /// Drops from what stands beside the chain of a session every copy that needed one of these secrets.
-    pub(super) fn scrub_notes(
-        &self,
-        batch: &mut Batch<'_>,
-        session: SessionId,
-        tags: &[crate::vault::Tag],
-    ) -> Result<(u64, u64), Fault> {
-        let (mut parts, mut boxes) = (0, 0);
-        let needed = |copies: &mut Copies| {
-            let before = copies.len();
-            copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
-            before != copies.len()
-        };
-        for (key, mut row) in batch.txn.under(&BESIDE, &(session,), crate::store::Order::Forward, usize::MAX)? {
-            let mut changed = needed(&mut row.boxed);
-            boxes += u64::from(changed);
-            for part in row.parts.values_mut() {
-                if let PartRow::Sealed(copies) = part
-                    && needed(copies)
-                {
-                    changed = true;
-                    parts += 1;
-                    if copies.is_empty() {
-                        *part = PartRow::Erased(batch.now);
-                    }
-                }
-            }
-            if changed {
-                batch.put(&BESIDE, &key, &row)?;
-            }
-        }
-        Ok((parts, boxes))
     }
 }
 

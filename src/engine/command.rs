@@ -39,7 +39,7 @@ pub enum Command {
     LinkUp(CellId, PeerSaid),
     /// An entry of the erasure ledger that the database does not know of.
     EraseAgain(Box<super::forgotten::Erased>),
-    /// The second step of an erasure whose intent is durable.
+    /// How an erasure stands whose intent is durable: it was carried on with before this is decided.
     EraseNow(uuid::Uuid),
     /// An epoch of the vault has ended, or may have: what it sealed is certified, some at a time.
     EpochEnded,

@@ -3,11 +3,12 @@
 //! Time and entropy are given to it, so the same code runs under a simulation. A refused command leaves nothing; a
 //! fault leaves the engine unusable, since what became durable is not known (docs/spec/federation.md section 6, 7).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::command::{Command, Outcome};
 use super::effects::Effects;
@@ -63,6 +64,12 @@ pub struct Engine {
     pub(super) erasures: Option<crate::store::erasures::Erasures>,
     /// When spent proofs were last forgotten.
     pub(super) forgot_at: Timestamp,
+    /// Erasures that may go on.
+    pub(super) ripe: BTreeSet<Uuid>,
+    /// Erasures that wait for the end of a session's holds.
+    pub(super) waiting: BTreeMap<SessionId, BTreeSet<Uuid>>,
+    /// How many peers owe an answer to an erasure.
+    pub(super) owed: BTreeMap<Uuid, usize>,
 }
 
 /// A key that ends and a key that begins to name an agent.
@@ -91,22 +98,16 @@ impl Engine {
         now: Timestamp,
         commands: Vec<Command>,
     ) -> Result<(Vec<Outcome>, Effects), Fault> {
-        let mut batch = Batch {
-            txn: store.write()?,
-            now,
-            effects: Effects::default(),
-            dirty: BTreeSet::new(),
-            facts_changed: false,
-            wrote: false,
-            erases: Vec::new(),
-        };
+        let mut effects = self.erase_ripe(store, now)?;
+        let mut batch = Batch::new(store.write()?, now);
         let ledgers = (self.next.exports, self.next.imports);
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             outcomes.push(self.decide(&mut batch, command)?);
         }
         self.audit_ledgers(&mut batch, ledgers)?;
-        self.finish(batch).map(|effects| (outcomes, effects))
+        effects.add(self.finish(batch)?);
+        Ok((outcomes, effects))
     }
 
     fn decide(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<Outcome, Fault> {
@@ -146,7 +147,7 @@ impl Engine {
                 self.erase_again(batch, *erased)?;
                 Outcome::Done
             }
-            Command::EraseNow(request) => Outcome::Operated(refusable(self.erase_now(batch, request))?),
+            Command::EraseNow(request) => Outcome::Operated(refusable(self.erasure_now(batch, request))?),
             Command::EpochEnded => Outcome::Operated(refusable(self.epoch_ended(batch))?),
             Command::Tick => {
                 self.tick(batch)?;
@@ -155,9 +156,10 @@ impl Engine {
         })
     }
 
-    fn finish(&mut self, mut batch: Batch) -> Result<Effects, Fault> {
+    pub(super) fn finish(&mut self, mut batch: Batch) -> Result<Effects, Fault> {
         for id in std::mem::take(&mut batch.dirty) {
             self.keep(&mut batch, id)?;
+            self.look_again(id);
         }
         if !batch.wrote {
             return Ok(batch.effects);
@@ -194,7 +196,8 @@ impl Engine {
     /// The earliest moment at which [`Command::Tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        let now = (!self.ripe.is_empty()).then_some(Timestamp(0));
+        now.or_else(|| self.due.first().map(|(at, _)| *at))
     }
 
     /// Whether something is to be done that no deadline names.
@@ -204,7 +207,7 @@ impl Engine {
     }
 
     /// A fresh UUID v7 of this moment.
-    pub(super) fn uuid7(&mut self, now: Timestamp) -> uuid::Uuid {
+    pub(super) fn uuid7(&mut self, now: Timestamp) -> Uuid {
         let millis = u64::try_from(now.0).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &entropy::draw(&mut *self.entropy)).into_uuid()
     }
@@ -215,7 +218,7 @@ impl Engine {
     }
 
     /// A fresh UUID v4.
-    pub(super) fn uuid4(&mut self) -> uuid::Uuid {
+    pub(super) fn uuid4(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(entropy::draw(&mut *self.entropy)).into_uuid()
     }
 
@@ -235,6 +238,7 @@ impl Engine {
             return Ok(());
         }
         self.forgot_at = batch.now;
+        self.look_again_everywhere();
         self.shared.forget_spent(batch.now);
         let end = (batch.now.0.cast_unsigned(), Digest::default());
         for (key, ()) in batch.txn.range(&tables::SPENT, ..end, Order::Forward, FORGET_AT_ONCE)? {
@@ -247,6 +251,14 @@ impl Engine {
     pub(super) fn change_facts(&mut self, batch: &mut Batch<'_>, change: impl FnOnce(&mut Facts)) {
         change(Arc::make_mut(&mut self.facts));
         batch.facts_changed = true;
+    }
+}
+
+impl<'s> Batch<'s> {
+    /// Nothing yet.
+    pub fn new(txn: Write<'s>, now: Timestamp) -> Self {
+        let (effects, dirty) = (Effects::default(), BTreeSet::new());
+        Self { txn, now, effects, dirty, facts_changed: false, wrote: false, erases: Vec::new() }
     }
 }
 

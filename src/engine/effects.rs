@@ -23,10 +23,25 @@ pub struct Effects {
     pub retry: BTreeSet<CellId>,
     /// Peers whose link is to be closed before anybody is answered: what is on its way there may not go any more.
     pub cut: BTreeSet<CellId>,
-    /// Erasures that a peer certified.
+    /// Erasures that went on, or that a peer answered.
     pub erasures: BTreeSet<uuid::Uuid>,
     /// Things an operator should know.
     pub alarms: Vec<String>,
+}
+
+impl Effects {
+    /// Adds those of a later commit.
+    pub fn add(&mut self, later: Self) {
+        self.sessions.extend(later.sessions);
+        self.agents.extend(later.agents);
+        self.peers.extend(later.peers);
+        self.settled.extend(later.settled);
+        self.peers_changed |= later.peers_changed;
+        self.retry.extend(later.retry);
+        self.cut.extend(later.cut);
+        self.erasures.extend(later.erasures);
+        self.alarms.extend(later.alarms);
+    }
 }
 
 /// The end of a queued message.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout_at};
 use uuid::Uuid;
 
+use super::certifying;
 use super::command::Command;
-use super::erasing;
 use super::handle::Handle;
 use super::operation::Operation;
 use super::sealing::{self, EPOCH};
@@ -94,8 +94,8 @@ impl Handle {
         loop {
             let changed = self.wakes.erasures.notified();
             let erasure = self.erasure(request)?;
-            if erasing::answered(&erasure) || tokio::time::Instant::now() >= end {
-                return Ok(erasing::shown(&self.shared, request, &erasure));
+            if certifying::answered(&erasure) || tokio::time::Instant::now() >= end {
+                return Ok(certifying::shown(&self.shared, request, &erasure));
             }
             drop(timeout_at(end, changed).await);
         }
@@ -107,7 +107,7 @@ impl Handle {
             let changed = self.wakes.erasures.notified();
             let erasure = self.erasure(request)?;
             if sealing::level(&erasure) == "sealed" {
-                return Ok(erasing::shown(&self.shared, request, &erasure));
+                return Ok(certifying::shown(&self.shared, request, &erasure));
             }
             changed.await;
         }

@@ -1,52 +1,213 @@
-//! What an erasure is about, without a name, and what of it is not a record: an agent's own rows, messages that wait.
+//! What an erasure is about: its sessions, the records and secrets in them, and what of it is in no session.
 //!
 //! Source: docs/spec/federation.md section 4, docs/spec/details.md section 10.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::{Batch, Engine};
+use super::erasure::{Erasure, Target};
 use super::operation::ErasureScope;
+use super::rescoping::Victims;
 use super::scopes;
 use super::stop::Step;
-use super::tables::{self, AGENTS, Copies, FEED, KEYS, OPENED, PENDING, Pending, SUBJECTS};
+use super::tables::{
+    self, AGENTS, AGENTS_OF, BESIDE, Copies, EN_ROUTE, FEED, KEYS, KEYS_OF, OPENED, PENDING, Pending, SESSIONS_OF,
+    SUBJECTS,
+};
+use super::view::View;
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{MessageId, SessionId};
+use crate::protocol::ids::{MessageId, OrgName, SessionId};
+use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, Order as Sorted, View as _};
 use crate::vault::Tag;
 use crate::wire::frame::{PartFrame, Placed};
 
-/// What is to be erased, as it is kept until that is done: the database forgets nothing, so it is told no names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// An organisation's share of a session.
-    Session(SessionId),
-    /// A data subject: the request's tag says which.
-    Subject,
-    /// An agent, by its tag in keys.
-    Agent(Tag),
-}
-
 /// Messages that wait for their place with parts of what is erased, by session.
 pub(super) type Waiting = BTreeMap<SessionId, Vec<(MessageId, Vec<String>)>>;
 
+/// What an erasure concerns.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Secrets that more than one session may need.
+    pub secrets: BTreeSet<Tag>,
+    /// What it concerns of each session.
+    pub sessions: BTreeMap<SessionId, Share>,
+    /// Rows that lead from a data subject to its parts.
+    pub listed: BTreeSet<(Tag, SessionId, u64)>,
+    /// Whether it concerns more than sessions.
+    pub beside: bool,
+}
+
+/// What an erasure concerns of one session.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// The records; `None`: all of them.
+    pub sequences: Option<BTreeSet<u64>>,
+    /// Secrets that only this session needs.
+    pub secrets: Vec<Tag>,
+    /// Parts that have no secret of their own.
+    pub victims: Victims,
+}
+
+/// A message as far as this cell has it.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its place, once it has one in the chain.
+    pub sequence: Option<u64>,
+    /// The sender's organisation.
+    pub owner: Option<OrgName>,
+    /// Its parts, and the empty name for its box.
+    pub names: BTreeSet<String>,
+}
+
 impl Engine {
-    /// What is kept of a scope; none for those that cannot be erased yet.
-    pub(super) fn target(&self, scope: &ErasureScope) -> Option<Target> {
+    /// What is kept of a scope.
+    pub(super) fn target(&self, scope: &ErasureScope) -> Target {
         match scope {
-            ErasureScope::Session(session) => Some(Target::Session(*session)),
-            ErasureScope::Subject(_) => Some(Target::Subject),
-            ErasureScope::Agent(agent) => Some(Target::Agent(self.shared.agent_tag(agent))),
-            ErasureScope::Message(..) | ErasureScope::Organisation => None,
+            ErasureScope::Session(session) => Target::Session(*session),
+            ErasureScope::Message(session, message, part) => Target::Message(*session, *message, part.clone()),
+            ErasureScope::Subject(_) => Target::Subject,
+            ErasureScope::Agent(agent) => Target::Agent(self.shared.agent_tag(agent)),
+            ErasureScope::Organisation => Target::Organisation,
         }
     }
 
-    /// The messages of own agents that wait for their place with parts under `tag`. They have no sequence by which an
-    /// order could name them; what their host has of them it knows by their ids.
+    /// Refuses what is not here.
+    pub(super) fn concerns(&self, batch: &Batch<'_>, organisation: &OrgName, target: &Target, tag: Tag) -> Step<()> {
+        match target {
+            Target::Session(session) => self.sits_in(batch, *session, None),
+            Target::Message(session, message, part) => {
+                self.sits_in(batch, *session, Some(organisation))?;
+                let found = self.find_message(batch, *session, *message)?;
+                let found = found.ok_or_else(|| {
+                    Refusal::new(Code::NotFound, format!("no message {message} in session {session}")).at("/message")
+                })?;
+                match part {
+                    Some(part) if part.is_empty() || !found.names.contains(part) => {
+                        let named: Vec<&str> =
+                            found.names.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+                        let detail = format!("the message has no part {part:?}; it has: {}", named.join(", "));
+                        Err(Refusal::new(Code::NotFound, detail).at("/part").into())
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Target::Subject => {
+                let listed = !batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, 1)?.is_empty();
+                if !listed && self.shared.vault.secret(tag)?.is_none() {
+                    let detail = "nothing of this data subject is kept here under that name for this organisation";
+                    return Err(Refusal::new(Code::NotFound, detail).at("/subject").into());
+                }
+                Ok(())
+            }
+            Target::Agent(_) | Target::Organisation | Target::Ordered(_) => Ok(()),
+        }
+    }
+
+    fn sits_in(&self, batch: &Batch<'_>, session: SessionId, organisation: Option<&OrgName>) -> Step<()> {
+        let known = batch.txn.get(&tables::SESSIONS, &session)?;
+        let known = known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")))?;
+        match organisation {
+            Some(org) if !known.session.participants.iter().any(|p| p.home.organisation == *org) => {
+                let detail = format!("{org} has no part in session {session}");
+                Err(Refusal::new(Code::NotFound, detail).at("/session").into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What an erasure concerns, as the rows are now.
+    pub(super) fn plan(&self, batch: &Batch<'_>, erasure: &Erasure) -> Step<Plan> {
+        let mut plan = Plan::default();
+        let (organisation, tag) = (&erasure.organisation, erasure.tag);
+        match &erasure.scope {
+            Some(Target::Session(session)) => {
+                let share = plan.sessions.entry(*session).or_default();
+                share.secrets.push(self.share_tag(batch, *session, organisation)?);
+            }
+            Some(Target::Message(session, message, part)) => {
+                let found = self.find_message(batch, *session, *message)?;
+                let names = found.map(|found| found.names).unwrap_or_default();
+                let wanted = part.as_ref().map_or(names, |part| BTreeSet::from([part.clone()]));
+                plan.sessions.entry(*session).or_default().victims.insert(*message, wanted);
+            }
+            Some(Target::Subject) => {
+                plan.secrets.insert(tag);
+                for (key, _) in batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, usize::MAX)? {
+                    let share = plan.sessions.entry(key.1).or_default();
+                    share.sequences.get_or_insert_default().insert(key.2);
+                    plan.listed.insert(key);
+                }
+                for session in self.waiting_under(batch, tag)?.into_keys() {
+                    plan.sessions.entry(session).or_default().sequences.get_or_insert_default();
+                }
+            }
+            Some(Target::Agent(agent)) => {
+                plan.secrets.insert(tag);
+                plan.beside = true;
+                for (_, session) in batch.txn.under(&OPENED, &(*agent,), Sorted::Forward, usize::MAX)? {
+                    plan.sessions.entry(session).or_default();
+                }
+            }
+            Some(Target::Organisation) => {
+                plan.secrets.insert(tag);
+                plan.beside = true;
+                let org = self.shared.org_tag(organisation);
+                for ((_, session), ()) in batch.txn.under(&SESSIONS_OF, &(org,), Sorted::Forward, usize::MAX)? {
+                    plan.sessions.entry(session).or_default();
+                }
+            }
+            Some(Target::Ordered(items)) => {
+                for (by_part, item) in items {
+                    self.plan_item(batch, organisation, (*by_part, item), &mut plan)?;
+                }
+            }
+            None => {}
+        }
+        Ok(plan)
+    }
+
+    /// The tag of an organisation's secret of a session, as it is now.
+    pub(super) fn share_tag(&self, batch: &Batch<'_>, session: SessionId, organisation: &OrgName) -> Step<Tag> {
+        let live = self.live.get(&session).map(|live| live.kept.renewed.clone());
+        let renewed = match live {
+            Some(renewed) => renewed,
+            None => batch.txn.get(&tables::SESSIONS, &session)?.map(|kept| kept.renewed).unwrap_or_default(),
+        };
+        Ok(scopes::share(&self.shared, &renewed, session, organisation))
+    }
+
+    /// A message by its id: in the chain, beside it, or waiting for its place.
+    pub(super) fn find_message(
+        &self,
+        batch: &Batch<'_>,
+        session: SessionId,
+        message: MessageId,
+    ) -> Result<Option<Found>, Fault> {
+        let named = |parts: Vec<&String>| parts.into_iter().cloned().chain([String::new()]).collect();
+        if let Some(filed) = batch.txn.get(&tables::MESSAGES, &(session, message))? {
+            let view = View { shared: &self.shared, rows: &batch.txn };
+            let Some((_, row)) = view.logged(session, filed.sequence)? else { return Ok(None) };
+            let names = named(row.parts.keys().collect());
+            return Ok(Some(Found { sequence: Some(filed.sequence), owner: row.sender_org, names }));
+        }
+        if let Some(row) = batch.txn.get(&PENDING, &(session, message))? {
+            let names = named(row.parts.keys().collect());
+            return Ok(Some(Found { sequence: None, owner: Some(row.organisation), names }));
+        }
+        let noted = batch.txn.get(&BESIDE, &(session, message))?;
+        Ok(noted.map(|row| {
+            let names = named(row.parts.keys().collect());
+            Found { sequence: None, owner: Some(row.organisation), names }
+        }))
+    }
+
+    /// The messages of own agents that wait for their place with parts under a data subject's tag. They have no
+    /// sequence by which an order could name them; what their host has of them it knows by their ids.
     pub(super) fn waiting_under(&self, batch: &Batch<'_>, tag: Tag) -> Result<Waiting, Fault> {
         let mut waiting = Waiting::new();
-        for ((session, message), pending) in batch.txn.range(&PENDING, .., Sorted::Forward, usize::MAX)? {
+        for ((_, session, message), ()) in batch.txn.under(&EN_ROUTE, &(tag,), Sorted::Forward, usize::MAX)? {
+            let Some(pending) = batch.txn.get(&PENDING, &(session, message))? else { continue };
             let under = |copies: &Copies| copies.iter().any(|copy| copy.scopes.contains(&tag));
             let parts = pending.parts.iter().filter(|(_, copies)| under(copies));
             let names: Vec<String> = parts.map(|(name, _)| name.clone()).collect();
@@ -57,18 +218,41 @@ impl Engine {
         Ok(waiting)
     }
 
-    /// Where parts of a subject stood is forgotten with them.
-    pub(super) fn forget_places(&self, batch: &mut Batch<'_>, tags: &[Tag]) -> Result<(), Fault> {
-        for tag in tags {
-            for (key, _) in batch.txn.under(&SUBJECTS, &(*tag,), Sorted::Forward, usize::MAX)? {
-                batch.remove(&SUBJECTS, &key);
-            }
+    /// Takes a message out of those that wait for their place.
+    pub(super) fn drop_pending(&self, batch: &mut Batch<'_>, key: (SessionId, MessageId), pending: &Pending) {
+        batch.remove(&PENDING, &key);
+        for tag in pending.parts.values().flatten().flat_map(|copy| &copy.scopes) {
+            batch.remove(&EN_ROUTE, &(*tag, key.0, key.1));
         }
-        Ok(())
     }
 
-    /// An agent's profile, keys and stream, and what leads from its name to its seats.
-    pub(super) fn forget_agent(&mut self, batch: &mut Batch<'_>, tag: Tag) -> Step<()> {
+    /// What of an erasure is in no session: agents' own rows.
+    pub(super) fn forget_beside(&mut self, batch: &mut Batch<'_>, erasure: &Erasure) -> Step<()> {
+        match &erasure.scope {
+            Some(Target::Agent(agent)) => self.forget_agent(batch, *agent, erasure),
+            Some(Target::Organisation) => {
+                let org = self.shared.org_tag(&erasure.organisation);
+                for ((_, agent), ()) in batch.txn.under(&AGENTS_OF, &(org,), Sorted::Forward, usize::MAX)? {
+                    self.forget_agent(batch, agent, erasure)?;
+                    batch.remove(&AGENTS_OF, &(org, agent));
+                }
+                Ok(())
+            }
+            Some(Target::Subject) => {
+                for (key, ()) in batch.txn.under(&EN_ROUTE, &(erasure.tag,), Sorted::Forward, usize::MAX)? {
+                    if !erasure.deferred.contains_key(&key.1) {
+                        batch.remove(&EN_ROUTE, &key);
+                    }
+                }
+                Ok(())
+            }
+            Some(Target::Session(_) | Target::Message(..) | Target::Ordered(_)) | None => Ok(()),
+        }
+    }
+
+    /// An agent's profile, keys and stream, and what leads from its name to its seats; a session under a hold keeps
+    /// its seat until the hold ends.
+    fn forget_agent(&mut self, batch: &mut Batch<'_>, tag: Tag, erasure: &Erasure) -> Step<()> {
         batch.remove(&AGENTS, &tag);
         batch.remove(&tables::REPUTATIONS, &tag);
         for (key, _) in batch.txn.under(&tables::BOOKED, &(tag,), Sorted::Forward, usize::MAX)? {
@@ -87,23 +271,23 @@ impl Engine {
         for (key, _) in batch.txn.under(&FEED, &(tag,), Sorted::Forward, usize::MAX)? {
             batch.remove(&FEED, &key);
         }
-        for (key, of) in batch.txn.range(&KEYS, .., Sorted::Forward, usize::MAX)? {
-            if of == tag {
-                batch.remove(&KEYS, &key);
-            }
+        let mut keys: BTreeSet<Digest> = BTreeSet::new();
+        for ((_, key), ()) in batch.txn.under(&KEYS_OF, &(tag,), Sorted::Forward, usize::MAX)? {
+            batch.remove(&KEYS, &key);
+            batch.remove(&KEYS_OF, &(tag, key));
+            keys.insert(key);
         }
         for (_, session) in batch.txn.under(&OPENED, &(tag,), Sorted::Forward, usize::MAX)? {
+            if erasure.deferred.contains_key(&session) {
+                continue;
+            }
             self.unseat(batch, tag, session)?;
             if let Some(live) = self.live.get_mut(&session) {
                 live.locals.retain(|(_, local)| *local != tag);
             }
         }
         self.next.feed.remove(&tag);
-        let known = self.shared.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let own = known.iter().filter(|(_, agent)| self.shared.agent_tag(agent) == tag);
-        let current: Vec<Digest> = own.map(|(key, _)| *key).collect();
-        drop(known);
-        self.directory_changes.extend(current.into_iter().map(|key| (Some(key), None)));
+        self.directory_changes.extend(keys.into_iter().map(|key| (Some(key), None)));
         batch.effects.agents.insert(tag);
         Ok(())
     }
@@ -123,13 +307,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Drops from a message that waits every copy that needed one of `tags`; whether it had one.
-pub(super) fn scrub_waiting(pending: &mut Pending, tags: &[Tag]) -> bool {
-    let mut changed = scopes::drop_all(&mut pending.profile, tags);
-    for copies in pending.parts.values_mut().chain([&mut pending.boxed]) {
-        changed |= scopes::drop_under(copies, tags);
-    }
-    changed
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::core::{Batch, Engine};
+use super::erasure::Stage;
 use super::stop::{Stop, bug};
 use super::tables::{ERASURES, Erasure, LEDGERED};
 use crate::protocol::ids::CellId;
@@ -39,9 +40,11 @@ impl Engine {
     pub(super) fn erase_again(&mut self, batch: &mut Batch<'_>, erased: Erased) -> Result<(), Fault> {
         match erased {
             Erased::Own(request, erasure) => {
-                if batch.txn.get(&ERASURES, request.as_bytes())?.is_none() {
+                let known = batch.txn.get(&ERASURES, request.as_bytes())?;
+                if known.is_none_or(|known| known.stage == Stage::Approval) {
                     let (org, tag) = (erasure.organisation.clone(), erasure.tag.to_string());
-                    batch.put(&ERASURES, request.as_bytes(), &erasure)?;
+                    self.keep_erasure(batch, request, &erasure)?;
+                    self.ripe.insert(request);
                     self.audit(batch, "erasure", org.as_str(), &tag, b"again")?;
                 }
             }

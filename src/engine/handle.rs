@@ -435,7 +435,7 @@ impl Handle {
         if let Some(done) = self.epochs(&operation).await {
             return done;
         }
-        let erases = matches!(operation, Operation::Erase { .. });
+        let erases = matches!(operation, Operation::Erase { .. } | Operation::EraseApprove { .. });
         let question = Question::of(&operation, self.now());
         let value = self.operated(Command::Operate(Box::new(operation))).await?;
         if let Some(question) = question {

@@ -10,7 +10,8 @@
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
-//! | [`revoking`], `consents`, `registry`, `erasing`, `forgetting`, `forgotten`, `operate` | the other verbs |
+//! | `erasing`, `forgetting`, `rescoping`, `ordering`, `certifying`, `holds`, [`erasure`] | erasure: its steps, what it is about, what outlives it, peers' share, what is signed, what delays it, its rows |
+//! | [`revoking`], `consents`, `registry`, `forgotten`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -27,6 +28,7 @@ mod booking;
 mod border;
 mod bytes;
 mod carrying;
+mod certifying;
 mod clearing;
 pub mod clock;
 pub mod command;
@@ -39,11 +41,13 @@ pub mod effects;
 mod endorsing;
 mod epochs;
 mod erasing;
+pub mod erasure;
 mod escrows;
 mod evidence;
 mod forgetting;
 mod forgotten;
 pub mod handle;
+mod holds;
 mod homecoming;
 pub mod inbound;
 mod ledgers;
@@ -55,6 +59,7 @@ mod newcomers;
 mod noted;
 mod operate;
 pub mod operation;
+mod ordering;
 mod orders;
 mod outbox;
 mod outcomes;
@@ -66,6 +71,7 @@ mod receipts;
 mod registry;
 mod reputation;
 pub mod request;
+mod rescoping;
 mod residents;
 pub mod revoking;
 mod scopes;
@@ -88,4 +94,5 @@ pub mod writer;
 
 pub use core::Engine;
 pub use handle::Handle;
+pub use operate::inspect;
 pub use operation::Operation;

@@ -7,9 +7,10 @@ use super::operation::Operation;
 use super::registry::{KeyChange, PolicyChange, org_list};
 use super::shared::Shared;
 use super::stop::Step;
-use super::tables::{ERASURES, OUTBOX, PEERS, SESSIONS};
+use super::tables::{OUTBOX, PEERS, SESSIONS};
 use super::view::{View, unavailable};
-use super::{audit, booking, erasing, outbox, sealing};
+
+use super::{audit, booking, certifying, holds, outbox};
 use crate::protocol::consent::receipt::receipt;
 use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -51,6 +52,12 @@ impl Engine {
                 let request = self.erase_intent(batch, &org, &scope, &ground)?;
                 Ok(json!({"requestId": request}))
             }
+            Operation::EraseApprove { request } => {
+                let request = self.erase_approve(batch, request)?;
+                Ok(json!({"requestId": request}))
+            }
+            Operation::HoldAdd { session, reason } => self.hold_add(batch, session, &reason),
+            Operation::HoldRelease { hold } => self.hold_release(batch, hold),
             Operation::TrustAssign { agent, assigned, reason } => self.trust_assign(batch, &agent, &assigned, &reason),
             Operation::OrgVerify { org, how } => self.org_verify(batch, &org, &how),
             Operation::DlqReplay { number } => self.replay_dead(batch, number),
@@ -84,6 +91,7 @@ impl Engine {
             | Operation::EraseStatus { .. }
             | Operation::EraseAwait { .. }
             | Operation::KeysRotateEpoch
+            | Operation::HoldList
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
             | Operation::TrustShow { .. }
@@ -145,7 +153,7 @@ impl Engine {
 }
 
 /// Carries out a verb that only reads; `None` for the others.
-pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option<Result<Value, Refusal>> {
+pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option<Result<Value, Refusal>> {
     let read = || -> Result<Option<Result<Value, Refusal>>, Fault> {
         let rows = shared.reader.snapshot()?;
         Ok(Some(match operation {
@@ -166,7 +174,8 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             Operation::SessionExport { session } | Operation::SessionSeal { session } => {
                 super::transcript::for_operator(shared, &rows, *session, now)?
             }
-            Operation::EraseStatus { request } => erase_status(shared, &rows, *request)?,
+            Operation::EraseStatus { request } => certifying::erase_status(shared, &rows, *request)?,
+            Operation::HoldList => Ok(holds::list(&rows)?),
             Operation::DlqList { peer } => Ok(outbox::dead_list(&rows, peer.as_ref())?),
             Operation::DisputeList => Ok(super::disputed::list(&rows)?),
             Operation::DisputeShow { dispute } => super::disputed::show(shared, &rows, *dispute)?,
@@ -196,6 +205,9 @@ pub(super) fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) ->
             | Operation::Erase { .. }
             | Operation::EraseAwait { .. }
             | Operation::KeysRotateEpoch
+            | Operation::EraseApprove { .. }
+            | Operation::HoldAdd { .. }
+            | Operation::HoldRelease { .. }
             | Operation::TrustAssign { .. }
             | Operation::OrgVerify { .. }
             | Operation::DlqReplay { .. }
@@ -243,29 +255,6 @@ fn session_show(
         return Ok(Err(Refusal::new(Code::NotFound, format!("no session {session} in this cell"))));
     };
     Ok(Ok(super::asking::shown(shared, rows, &kept, now)?))
-}
-
-fn erase_status(
-    shared: &Shared,
-    rows: &impl Rows,
-    request: Option<uuid::Uuid>,
-) -> Result<Result<Value, Refusal>, Fault> {
-    if let Some(request) = request {
-        let found = rows.get(&ERASURES, request.as_bytes())?;
-        return Ok(match found {
-            Some(erasure) => Ok(erasing::shown(shared, request, &erasure)),
-            None => Err(Refusal::new(Code::NotFound, format!("no request {request}; see `erase status`"))),
-        });
-    }
-    let all = rows.range(&ERASURES, .., Order::Forward, usize::MAX)?;
-    let shown = all.into_iter().map(|(id, erasure)| {
-        let overdue: Vec<&CellId> =
-            erasure.recipients.iter().filter(|(_, c)| c.is_none()).map(|(cell, _)| cell).collect();
-        json!({"requestId": uuid::Uuid::from_bytes(id), "organisation": erasure.organisation, "kind": erasure.kind,
-            "requestedAt": erasure.requested_at, "orderedBy": erasure.ordered, "overdue": overdue,
-            "status": sealing::level(&erasure)})
-    });
-    Ok(Ok(json!({"requests": shown.collect::<Vec<_>>()})))
 }
 
 /// How many dispatches wait for a peer.

@@ -199,6 +199,17 @@ pub enum Operation {
         request: uuid::Uuid,
     },
     KeysRotateEpoch,
+    EraseApprove {
+        request: uuid::Uuid,
+    },
+    HoldAdd {
+        session: SessionId,
+        reason: String,
+    },
+    HoldRelease {
+        hold: uuid::Uuid,
+    },
+    HoldList,
     DlqList {
         peer: Option<CellId>,
     },

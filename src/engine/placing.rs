@@ -66,7 +66,8 @@ impl Engine {
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let profile = match (&arriving.profile, &arriving.boxed, &sender_org) {
             (Some(profile), Some(boxed), Some(org)) => {
-                let owned = Owned { session, organisation: org, agents: vec![boxed.agent.clone()], subject: None };
+                let (agents, renewed) = (vec![boxed.agent.clone()], &live.kept.renewed);
+                let owned = Owned { session, organisation: org, agents, subject: None, renewed };
                 let place = scopes::place(session, record.message_id.bytes(), scopes::PROFILE);
                 Some(scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, profile)?)
             }
@@ -74,13 +75,14 @@ impl Engine {
         };
         let boxed = match (&arriving.boxed, &sender_org) {
             (Some(boxed), Some(org)) => {
-                let owned = Owned { session, organisation: org, agents: vec![boxed.agent.clone()], subject: None };
+                let (agents, renewed) = (vec![boxed.agent.clone()], &live.kept.renewed);
+                let owned = Owned { session, organisation: org, agents, subject: None, renewed };
                 let place = scopes::place(session, record.message_id.bytes(), "");
                 Some(scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, boxed)?)
             }
             (None, _) | (_, None) => None,
         };
-        let parts = self.close_parts(batch, &arriving, sender_org.as_ref(), &holders)?;
+        let parts = self.close_parts(batch, live, &arriving, sender_org.as_ref(), &holders)?;
         let receipt = self.shared.receipt(&Receipt {
             session_id: session,
             epoch: record.epoch,
@@ -138,6 +140,7 @@ impl Engine {
     fn close_parts(
         &mut self,
         batch: &mut Batch<'_>,
+        live: &Live,
         arriving: &Arriving,
         sender_org: Option<&OrgName>,
         holders: &[OrgName],
@@ -152,8 +155,8 @@ impl Engine {
                     agents.extend(named_agents(name, &part.value));
                     agents.sort();
                     agents.dedup();
-                    let owned =
-                        Owned { session: record.session_id, organisation: org, agents, subject: part.subject.as_ref() };
+                    let (session, subject) = (record.session_id, part.subject.as_ref());
+                    let owned = Owned { session, organisation: org, agents, subject, renewed: &live.kept.renewed };
                     let place = scopes::place(record.session_id, record.message_id.bytes(), name);
                     let opened = Opened { salt: part.salt, value: part.value.clone(), subject: part.subject.clone() };
                     if let Some(subject) = &part.subject {
@@ -249,7 +252,8 @@ impl Engine {
         sitter: &Sitter,
     ) -> Step<()> {
         let organisation = sitter.agent.organisation();
-        let owned = Owned { session, organisation: &organisation, agents: vec![sitter.agent.clone()], subject: None };
+        let (agents, renewed) = (vec![sitter.agent.clone()], &live.kept.renewed);
+        let owned = Owned { session, organisation: &organisation, agents, subject: None, renewed };
         let place = scopes::place(session, participant.bytes(), "seat");
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;

@@ -10,7 +10,7 @@ use super::operation::Verified;
 use super::request::Registration;
 use super::shared::Shared;
 use super::stop::{Step, bug};
-use super::tables::{self, AGENTS, Agent, AgentKey, AgentRow, ConsentKey, KEYS, ORGS, Org, What};
+use super::tables::{self, AGENTS, AGENTS_OF, Agent, AgentKey, AgentRow, ConsentKey, KEYS, KEYS_OF, ORGS, Org, What};
 use crate::crypto::digest::{Digest, base64url};
 use crate::crypto::es256::SigningKey;
 use crate::crypto::jwk::PublicKey;
@@ -70,6 +70,7 @@ impl Engine {
         );
         let nonce = entropy::draw(&mut *self.entropy);
         let sealed = seal::seal(&key, &nonce, &[PURPOSE, &tag.0], &plain);
+        batch.put(&AGENTS_OF, &(self.shared.org_tag(&organisation), tag), &())?;
         batch.put(&AGENTS, &tag, &AgentRow { organisation, scopes: scopes.to_vec(), sealed })?;
         Ok(())
     }
@@ -112,6 +113,7 @@ impl Engine {
         if fresh_key {
             self.add_key(batch, &mut agent, &request.jwk, request.thumbprint);
             batch.put(&KEYS, &request.thumbprint, &tag)?;
+            batch.put(&KEYS_OF, &(tag, request.thumbprint), &())?;
             self.directory_changes.push((current, Some((request.thumbprint, agent.id.clone()))));
             batch.effects.agents.insert(tag);
             self.audit(batch, "key", organisation.as_str(), &request.thumbprint.to_string(), &tag.0)?;

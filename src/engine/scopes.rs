@@ -5,8 +5,11 @@
 //! where H is another, H, H's share of the session, and H's own view of that subject. Any one of them gone, the copy
 //! is unreadable. Source: docs/spec/federation.md section 4.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::shared::Shared;
 use super::stop::{Step, bug};
@@ -31,23 +34,38 @@ pub struct Owned<'a> {
     pub agents: Vec<AgentId>,
     /// The data subject.
     pub subject: Option<&'a SubjectRef>,
+    /// How often each organisation's secret of the session was renewed (`tables::Kept`).
+    pub renewed: &'a Renewed,
 }
 
+/// How often an organisation's secret of a session was replaced by another, so that one message could be forgotten.
+pub type Renewed = BTreeMap<OrgName, u32>;
+
 impl Owned<'_> {
-    /// The scopes of the copy that `holder` keeps.
-    pub fn scopes(&self, holder: &OrgName) -> Vec<Scope> {
-        let mut scopes = vec![
-            Scope::Organisation(self.organisation.clone()),
-            Scope::Session(self.session, self.organisation.clone()),
-        ];
-        scopes.extend(self.agents.iter().cloned().map(Scope::Agent));
-        scopes.extend(self.subject.map(|subject| Scope::Subject(self.organisation.clone(), subject.clone())));
+    /// The tags of the scopes of the copy that `holder` keeps.
+    fn tags(&self, shared: &Shared, holder: &OrgName) -> Vec<Tag> {
+        let one = |organisation: &OrgName| {
+            let whole = shared.tags.scope(&Scope::Organisation(organisation.clone()));
+            let subject = self.subject.map(|subject| Scope::Subject(organisation.clone(), subject.clone()));
+            let share = share(shared, self.renewed, self.session, organisation);
+            [whole, share].into_iter().chain(subject.map(|scope| shared.tags.scope(&scope)))
+        };
+        let agents = self.agents.iter().map(|agent| shared.tags.scope(&Scope::Agent(agent.clone())));
+        let mut tags: Vec<Tag> = one(self.organisation).chain(agents).collect();
         if holder != self.organisation {
-            scopes.push(Scope::Organisation(holder.clone()));
-            scopes.push(Scope::Session(self.session, holder.clone()));
-            scopes.extend(self.subject.map(|subject| Scope::Subject(holder.clone(), subject.clone())));
+            tags.extend(one(holder));
         }
-        scopes
+        tags
+    }
+}
+
+/// The tag of an organisation's secret of a session as it is now.
+pub fn share(shared: &Shared, renewed: &Renewed, session: SessionId, organisation: &OrgName) -> Tag {
+    match renewed.get(organisation) {
+        None | Some(0) => shared.tags.scope(&Scope::Session(session, organisation.clone())),
+        Some(times) => {
+            shared.tags.name("session", &[session.bytes(), organisation.as_str().as_bytes(), &times.to_be_bytes()])
+        }
     }
 }
 
@@ -60,9 +78,8 @@ pub fn close<T: Serialize>(
     holders: &[OrgName],
     value: &T,
 ) -> Step<Copies> {
-    let plain = zeroize::Zeroizing::new(
-        postcard::to_stdvec(value).map_err(|error| bug(format!("a part does not encode: {error}")))?,
-    );
+    let plain =
+        Zeroizing::new(postcard::to_stdvec(value).map_err(|error| bug(format!("a part does not encode: {error}")))?);
     holders.iter().map(|holder| close_one(shared, entropy, owned, place, holder, &plain)).collect()
 }
 
@@ -74,17 +91,46 @@ fn close_one(
     holder: &OrgName,
     plain: &[u8],
 ) -> Step<Copy> {
-    let mut scopes = Vec::new();
-    let mut secrets = Vec::new();
-    for scope in owned.scopes(holder) {
-        let tag = shared.tags.scope(&scope);
-        secrets.push(shared.vault.put(tag)?);
-        scopes.push(tag);
-    }
+    let scopes = owned.tags(shared, holder);
+    let sealed = seal_under(shared, entropy, &scopes, place, holder, plain)?;
+    Ok(Copy { holder: holder.clone(), scopes, sealed })
+}
+
+fn seal_under(
+    shared: &Shared,
+    entropy: &mut dyn Entropy,
+    scopes: &[Tag],
+    place: &[u8],
+    holder: &OrgName,
+    plain: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    let secrets = scopes.iter().map(|tag| shared.vault.put(*tag)).collect::<Result<Vec<_>, _>>()?;
     let key = kdf::derive(&secrets.iter().collect::<Vec<_>>(), &[PURPOSE]);
     let nonce = entropy::draw(entropy);
-    let sealed = seal::seal(&key, &nonce, &[PURPOSE, place, holder.as_str().as_bytes()], plain);
-    Ok(Copy { holder: holder.clone(), scopes, sealed })
+    Ok(seal::seal(&key, &nonce, &[PURPOSE, place, holder.as_str().as_bytes()], plain))
+}
+
+/// Seals the copies that need a secret for which `to` names another one under that; whether there were any. What does
+/// not open any more stays as it is.
+pub fn move_all(
+    shared: &Shared,
+    entropy: &mut dyn Entropy,
+    place: &[u8],
+    copies: &mut Copies,
+    to: &dyn Fn(Tag) -> Option<Tag>,
+) -> Step<bool> {
+    let mut moved = false;
+    for copy in copies {
+        if !copy.scopes.iter().any(|tag| to(*tag).is_some()) {
+            continue;
+        }
+        let Some(plain) = plain(shared, place, copy)? else { continue };
+        let scopes: Vec<Tag> = copy.scopes.iter().map(|tag| to(*tag).unwrap_or(*tag)).collect();
+        copy.sealed = seal_under(shared, entropy, &scopes, place, &copy.holder, &plain)?;
+        copy.scopes = scopes;
+        moved = true;
+    }
+    Ok(moved)
 }
 
 /// Opens the copy that `holder` keeps; `None` where it keeps none, or a secret of it is destroyed.
@@ -111,6 +157,12 @@ pub fn open_any<T: DeserializeOwned>(shared: &Shared, place: &[u8], copies: &Cop
 }
 
 fn open_one<T: DeserializeOwned>(shared: &Shared, place: &[u8], copy: &Copy) -> Result<Option<T>, Fault> {
+    let Some(plain) = plain(shared, place, copy)? else { return Ok(None) };
+    postcard::from_bytes(&plain).map(Some).map_err(|error| bug(format!("a copy does not decode: {error}")))
+}
+
+/// What a copy holds; `None` where a secret of it is destroyed.
+fn plain(shared: &Shared, place: &[u8], copy: &Copy) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
     let mut secrets = Vec::new();
     for tag in &copy.scopes {
         match shared.vault.secret(*tag)? {
@@ -121,7 +173,7 @@ fn open_one<T: DeserializeOwned>(shared: &Shared, place: &[u8], copy: &Copy) -> 
     let key = kdf::derive(&secrets.iter().collect::<Vec<_>>(), &[PURPOSE]);
     let plain = seal::open(&key, &[PURPOSE, place, copy.holder.as_str().as_bytes()], &copy.sealed)
         .map_err(|_| bug("a copy does not open under its live scopes".to_owned()))?;
-    postcard::from_bytes(&plain).map(Some).map_err(|error| bug(format!("a copy does not decode: {error}")))
+    Ok(Some(plain))
 }
 
 /// Drops the copies that needed one of `tags`; whether there were any.
@@ -129,15 +181,6 @@ pub fn drop_under(copies: &mut Copies, tags: &[Tag]) -> bool {
     let before = copies.len();
     copies.retain(|copy| !copy.scopes.iter().any(|scope| tags.contains(scope)));
     copies.len() != before
-}
-
-/// The same; `None` in place of an empty list.
-pub fn drop_all(copies: &mut Option<Copies>, tags: &[Tag]) -> bool {
-    let changed = copies.as_mut().is_some_and(|copies| drop_under(copies, tags));
-    if copies.as_ref().is_some_and(Vec::is_empty) {
-        *copies = None;
-    }
-    changed
 }
 
 /// The name at which a sender's profile lies, beside the parts of its message.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit;
+use super::certifying::recipients_shown;
 use super::core::{Batch, Engine};
-use super::erasing::recipients_shown;
 use super::shared::Shared;
 use super::stop::{Step, bug};
 use super::tables::{ERASURES, Erasure, What};
@@ -111,7 +111,7 @@ impl Engine {
         let index = self.next.audit;
         if let Value::Object(members) = &mut payload {
             members.remove("inclusion");
-            members.insert("recipients".to_owned(), recipients_shown(&erasure.recipients));
+            members.insert("recipients".to_owned(), recipients_shown(erasure));
         }
         let (organisation, tag) = (erasure.organisation.to_string(), erasure.tag.to_string());
         self.audit(batch, "erasure", &organisation, &tag, canonical(&payload).as_bytes())?;

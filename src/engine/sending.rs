@@ -16,7 +16,7 @@ use super::registry;
 use super::request::{Invitation, Submission};
 use super::scopes::{self, Owned};
 use super::stop::Step;
-use super::tables::{self, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, What};
+use super::tables::{self, EN_ROUTE, Kept, MESSAGES, Opened, PENDING, Pending, SALTS, What};
 use super::trust;
 use super::verified;
 use super::view::{View, no_session};
@@ -33,6 +33,7 @@ use crate::protocol::session::{
 };
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as Rows};
+use crate::vault::Scope;
 use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
 
 impl Engine {
@@ -306,9 +307,9 @@ impl Engine {
                 let detail = "this messageId waits for its place with another message; draw another";
                 return Err(Refusal::new(Code::Duplicate, detail).at("/messageId").into());
             }
-            let Some(refusal) = pending.refused else { return Ok(Taken::Queued) };
+            let Some(refusal) = pending.refused.clone() else { return Ok(Taken::Queued) };
             self.salt_free(batch, id, pending.salt);
-            batch.remove(&PENDING, &(id, message.message_id));
+            self.drop_pending(batch, (id, message.message_id), &pending);
             if pending.envelope == envelope {
                 return Err(refusal.into());
             }
@@ -366,6 +367,7 @@ impl Engine {
             organisation: &organisation,
             agents: vec![agent.clone()],
             subject,
+            renewed: &live.kept.renewed,
         };
         let place = |name: &str| scopes::place(message.session_id, message.message_id.bytes(), name);
         let mut parts = BTreeMap::new();
@@ -374,6 +376,10 @@ impl Engine {
             let owned = owned(part.subject.as_ref());
             let copies = scopes::close(&self.shared, &mut *self.entropy, &owned, &place(name), &holders, &opened)?;
             parts.insert(name.clone(), copies);
+            if let Some(subject) = &part.subject {
+                let tag = self.shared.tags.scope(&Scope::Subject(organisation.clone(), subject.clone()));
+                batch.put(&EN_ROUTE, &(tag, message.session_id, message.message_id), &())?;
+            }
         }
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place(""), &holders, &boxed)?;
         let profile = match self.answering_profile(batch, submission)? {
@@ -466,7 +472,7 @@ impl Engine {
         let Some(mut pending) = batch.txn.get(&PENDING, &(session, message))? else { return Ok(()) };
         let mut body = serde_json::json!({"messageId": message, "outcome": word});
         match &outcome {
-            Ok(_) => batch.remove(&PENDING, &(session, message)),
+            Ok(_) => self.drop_pending(batch, (session, message), &pending),
             Err(refusal) => {
                 self.unlock(batch, &pending)?;
                 // What its host refused leaves nothing but the refusal, until its sender asks again; what this cell

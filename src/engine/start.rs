@@ -91,14 +91,18 @@ impl Engine {
             receipts_due: BTreeSet::new(),
             erasures,
             forgot_at: now,
+            ripe: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            owed: BTreeMap::new(),
         };
         engine.not_older()?;
         for erased in again {
             engine.commit(&mut store, now, vec![Command::EraseAgain(Box::new(erased))])?;
         }
-        let unfinished = engine.unfinished_erasures(&store.read()?)?;
-        let commands = unfinished.into_iter().map(Command::EraseNow).collect();
-        engine.commit(&mut store, now, commands)?;
+        engine.unfinished_erasures(&store.read()?)?;
+        while !engine.ripe.is_empty() {
+            engine.commit(&mut store, now, Vec::new())?;
+        }
         // An epoch that ended as the process did: what it sealed is certified before anything else happens.
         while engine.shared.unsealed()? {
             engine.commit(&mut store, now, vec![Command::EpochEnded])?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::forgetting::Target;
+use super::scopes::Renewed;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::beside::{Beside, Standing};
@@ -32,6 +32,8 @@ use crate::protocol::trust;
 use crate::store::Table;
 use crate::wire::frame::{About, Crossing, Order, Said};
 
+/// Requests for erasure, and holds.
+pub use super::erasure::Erasure;
 /// What crossed a border.
 pub use super::ledgers::Crossed;
 /// Who comes in by a DELEGATE.
@@ -66,6 +68,8 @@ pub const OPENED: Table<(Tag, u64), SessionId> = Table::new("opened");
 pub const FEED: Table<(Tag, u64), Fed> = Table::new("feed");
 /// Messages of own agents that wait for another cell to place them.
 pub const PENDING: Table<(SessionId, MessageId), Pending> = Table::new("pending");
+/// Those of them that have parts of a data subject.
+pub const EN_ROUTE: Table<(Tag, SessionId, MessageId), ()> = Table::new("en_route");
 /// What is to be sent to a peer, by number.
 pub const OUTBOX: Table<(CellId, u64), Dispatch> = Table::new("outbox");
 /// The last number a peer has durable of what was sent to it.
@@ -86,6 +90,10 @@ pub const ORGS: Table<Tag, Org> = Table::new("orgs");
 pub const AGENTS: Table<Tag, AgentRow> = Table::new("agents");
 /// Every key an agent of this cell has or had.
 pub const KEYS: Table<Digest, Tag> = Table::new("keys");
+/// The same by agent.
+pub const KEYS_OF: Table<(Tag, Digest), ()> = Table::new("keys_of");
+/// The agents of an organisation.
+pub const AGENTS_OF: Table<(Tag, Tag), ()> = Table::new("agents_of");
 /// Consents with their versions.
 pub const CONSENTS: Table<ConsentId, Negotiation> = Table::new("consents");
 /// Spent proofs by the moment they may be forgotten.
@@ -319,6 +327,8 @@ pub struct Kept {
     pub decided: BTreeMap<CommitmentId, trust::Decision>,
     /// What its end counts as a success in its parties' trust, once it has ended.
     pub counted: Option<f64>,
+    /// How often each organisation's secret of it was renewed.
+    pub renewed: Renewed,
 }
 
 impl Kept {
@@ -336,6 +346,7 @@ impl Kept {
             between: BTreeSet::new(),
             decided: BTreeMap::new(),
             counted: None,
+            renewed: Renewed::new(),
         }
     }
 }
@@ -519,29 +530,6 @@ pub struct Booked {
     pub participant: Option<ParticipantId>,
     /// The fact.
     pub fact: trust::Fact,
-}
-
-/// A request for erasure.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Erasure {
-    /// Whose data.
-    pub organisation: OrgName,
-    /// What; `None` once done.
-    pub scope: Option<Target>,
-    /// The word for it in the certificate.
-    pub kind: String,
-    /// The peer that ordered it.
-    pub ordered: Option<CellId>,
-    /// The keyed tag of the scope.
-    pub tag: Tag,
-    /// The legal ground given.
-    pub ground: String,
-    /// When it was asked for.
-    pub requested_at: Timestamp,
-    /// This cell's certificate once done: JWS of kind `erasure`.
-    pub certificate: Option<String>,
-    /// Cells that must erase too, each with its certificate once it came.
-    pub recipients: BTreeMap<CellId, Option<String>>,
 }
 
 /// A peer.

@@ -81,7 +81,7 @@ impl Engine {
             Passed::Consent(consent) => self.take_consent(batch, peer, &consent),
             Passed::Revocation { consent, statement } => self.take_revocation(batch, peer, consent, &statement),
             Passed::Erase(order) => self.take_order(batch, peer, order),
-            Passed::Erased { request, certificate } => self.take_certificate(batch, peer, request, certificate),
+            Passed::Erased { request, certificate } => self.take_answer(batch, peer, request, certificate),
             Passed::Statement(stated) => self.take_statement(batch, peer, *stated),
             Passed::Bad { refusal, message: Some((session, message)) } => {
                 batch.effects.alarms.push(format!("a frame of peer {peer} was refused: {refusal}"));
@@ -437,7 +437,7 @@ impl Engine {
         sequence: u64,
     ) -> Step<()> {
         let Some(pending) = batch.txn.get(&tables::PENDING, &(session, message))? else { return Ok(()) };
-        batch.remove(&tables::PENDING, &(session, message));
+        self.drop_pending(batch, (session, message), &pending);
         batch.effects.settled.push(super::effects::Settled { session, message, outcome: Ok(sequence) });
         if batch.now - pending.queued_at > self.shared.settings.placement_timeout {
             self.tell(batch, live, true, "delivery", json!({"messageId": message, "outcome": "placed"}))?;

@@ -351,8 +351,16 @@ fn an_order_of_a_stranger_tells_nothing() {
             _ => None,
         })
         .collect();
-    assert_eq!(answers.len(), 1, "another's request is not answered");
-    let payload = asp_cell::crypto::digest::from_base64url(answers[0].split('.').nth(1).unwrap()).unwrap();
-    let payload: Value = serde_json::from_slice(&payload).unwrap();
-    assert_eq!(payload["heads"], json!([]));
+    assert_eq!(answers.len(), 2);
+    let payloads = [0, 1].map(|answer| {
+        let payload = asp_cell::crypto::digest::from_base64url(answers[answer].split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&payload).unwrap()
+    });
+    let refusals = payloads.iter().find(|payload| payload.get("refused").is_some()).unwrap();
+    assert_eq!((&refusals["refused"]["code"], refusals.get("heads")), (&json!("duplicate"), None));
+    let certificate = payloads.iter().find(|payload| payload.get("refused").is_none()).unwrap();
+    assert_eq!(certificate["heads"], json!([]));
+    assert!(!Value::Array(payloads.to_vec()).to_string().contains(&session.to_string()));
+    let shown = net.look(0, Operation::EraseStatus { request: Some(own) });
+    assert_eq!(shown["payload"]["recipients"][0]["cell"], "cell-1", "the request is what it was");
 }

@@ -89,13 +89,19 @@ impl Net {
     }
 
     pub fn operate(&mut self, cell: usize, operation: Operation) -> Result<Value, Refusal> {
-        let erases = matches!(operation, Operation::Erase { .. });
+        let erases = matches!(operation, Operation::Erase { .. } | Operation::EraseApprove { .. });
         let shown = self.operated(cell, Command::Operate(Box::new(operation)))?;
         if !erases {
             return Ok(shown);
         }
         let request = shown["requestId"].as_str().unwrap().parse().unwrap();
         self.operated(cell, Command::EraseNow(request))
+    }
+
+    /// A verb that only reads.
+    pub fn look(&self, cell: usize, operation: Operation) -> Value {
+        let shared = self.cells[cell].shared().unwrap();
+        asp_cell::engine::inspect(&shared, &operation, Timestamp(self.now)).unwrap().unwrap()
     }
 
     fn operated(&mut self, cell: usize, command: Command) -> Result<Value, Refusal> {
@@ -198,6 +204,7 @@ impl Net {
         let checked =
             frames.iter().map(|(number, bytes)| (*number, Checked::of(&receiver, &from, bytes, now))).collect();
         self.commit(b, Command::Inbound(from, stream, checked));
+        self.settle(b);
         self.sent.insert((a, b), last);
         Some(last)
     }
@@ -231,9 +238,19 @@ impl Net {
         any
     }
 
+    /// What can be done at once is done, as the writer does it.
+    fn settle(&mut self, cell: usize) {
+        while self.cells[cell].up.as_ref().is_some_and(|(engine, _)| engine.next_deadline() == Some(Timestamp(0))) {
+            self.commit(cell, Command::Tick);
+        }
+    }
+
     /// Carries until nothing is on its way between any two cells.
     pub fn rest(&mut self) {
         for _ in 0..1_000 {
+            for cell in 0..self.cells.len() {
+                self.settle(cell);
+            }
             let pairs = self.pairs();
             if pairs.into_iter().filter(|(a, b)| self.carry(*a, *b)).count() == 0 {
                 return;

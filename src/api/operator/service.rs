@@ -68,6 +68,10 @@ verbs! {
     erase_status EraseStatusRequest;
     erase_await EraseAwaitRequest;
     keys_rotate_epoch KeysRotateEpochRequest;
+    erase_approve EraseApproveRequest;
+    hold_add HoldAddRequest;
+    hold_release HoldReleaseRequest;
+    hold_list HoldListRequest;
     dlq_list DlqListRequest;
     dlq_replay DlqReplayRequest;
     dlq_purge DlqPurgeRequest;

@@ -2,7 +2,9 @@
 
 use super::{field, optional, spoken};
 use crate::api::operator::contract::erase_request as erase;
-use crate::api::operator::contract::{EraseAwaitRequest, EraseRequest, EraseStatusRequest, KeysRotateEpochRequest};
+use crate::api::operator::contract::{
+    EraseApproveRequest, EraseAwaitRequest, EraseRequest, EraseStatusRequest, KeysRotateEpochRequest,
+};
 use crate::engine::Operation;
 use crate::engine::operation::ErasureScope;
 use crate::protocol::refusal::Refusal;
@@ -45,6 +47,13 @@ impl TryFrom<EraseAwaitRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: EraseAwaitRequest) -> Result<Self, Refusal> {
         Ok(Self::EraseAwait { request: number(&request.request)? })
+    }
+}
+
+impl TryFrom<EraseApproveRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: EraseApproveRequest) -> Result<Self, Refusal> {
+        Ok(Self::EraseApprove { request: number(&request.request)? })
     }
 }
 

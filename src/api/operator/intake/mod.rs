@@ -6,6 +6,7 @@ mod audit;
 mod consent;
 mod dispute;
 mod erase;
+mod hold;
 mod ledger;
 mod org;
 mod peer;

@@ -1,0 +1,152 @@
+//! What a hold keeps, and that nothing asked for meanwhile is lost. docs/spec/federation.md section 4 "Legal hold".
+
+use asp_cell::engine::Operation;
+use asp_cell::engine::command::Command;
+use asp_cell::engine::operation::ErasureScope;
+use asp_cell::protocol::ids::SessionId;
+use asp_cell::protocol::json::Json;
+use serde_json::{Value, json};
+
+use super::agent::Agent;
+use super::net::Net;
+
+const ALL: [&str; 5] = ["card", "content", "metadata", "personal", "trust"];
+
+fn two() -> (Net, Agent, Agent) {
+    let mut net = Net::new(2);
+    net.consent("org0.example", "org1.example", &ALL, "*");
+    let (buyer, seller) = (net.agent("org0.example/buyer"), net.agent("org1.example/seller"));
+    (net, buyer, seller)
+}
+
+fn erase(net: &mut Net, cell: usize, scope: ErasureScope) -> Value {
+    let org = format!("org{cell}.example").parse().unwrap();
+    net.operate(cell, Operation::Erase { org, scope, ground: "GDPR Art. 17(1)(b)".to_owned() }).unwrap()
+}
+
+fn status(net: &mut Net, cell: usize, request: &Value) -> Value {
+    net.look(cell, Operation::EraseStatus { request: Some(request.as_str().unwrap().parse().unwrap()) })
+}
+
+fn hold(net: &mut Net, cell: usize, session: SessionId) -> uuid::Uuid {
+    let held = net.operate(cell, Operation::HoldAdd { session, reason: "matter 12".to_owned() }).unwrap();
+    held["holdId"].as_str().unwrap().parse().unwrap()
+}
+
+fn tell(net: &mut Net, agent: &Agent, session: SessionId, text: &str) {
+    let draft = net.say(agent, session, |message, salt| {
+        message.parts.clear();
+        let (name, part) = salt.personal_part("contact-17".parse().unwrap(), Json::of(&json!({"name": text})));
+        message.parts.insert(name, part);
+    });
+    net.send(agent, &draft).unwrap();
+    net.rest();
+}
+
+fn reads(net: &Net, agent: &Agent, session: SessionId, text: &str) -> bool {
+    Value::Array(net.messages(agent, session).unwrap()).to_string().contains(text)
+}
+
+#[test]
+fn a_held_session_is_erased_when_its_hold_ends_and_not_before() {
+    for restart in [false, true] {
+        let (mut net, buyer, seller) = two();
+        let session = net.open(&[&buyer, &seller], "Restock");
+        tell(&mut net, &buyer, session, "Ada");
+        let first = hold(&mut net, 0, session);
+        let second = hold(&mut net, 0, session);
+        let asked = erase(&mut net, 0, ErasureScope::Session(session));
+        assert_eq!(asked["status"], "held");
+        assert_eq!(asked["heldBy"], json!(["operator"]));
+        assert_eq!(asked.get("certificate"), None);
+        if restart {
+            net.restart(0);
+        }
+        net.operate(0, Operation::HoldRelease { hold: first }).unwrap();
+        net.rest();
+        assert_eq!(status(&mut net, 0, &asked["requestId"])["status"], "held", "another hold is in force");
+        assert!(reads(&net, &buyer, session, "Ada") && reads(&net, &seller, session, "Ada"));
+        net.operate(0, Operation::HoldRelease { hold: second }).unwrap();
+        if restart {
+            net.restart(0);
+        }
+        net.rest();
+        let done = status(&mut net, 0, &asked["requestId"]);
+        assert_eq!((&done["status"], &done["heldBy"]), (&json!("logical"), &json!([])));
+        assert_eq!(done["payload"]["recipients"][0]["status"], "certified");
+        assert!(!reads(&net, &buyer, session, "Ada") && !reads(&net, &seller, session, "Ada"));
+        assert_eq!(net.look(0, Operation::HoldList), json!({"holds": []}));
+    }
+}
+
+#[test]
+fn what_no_hold_protects_goes_at_once() {
+    for at_peer in [false, true] {
+        let (mut net, buyer, seller) = two();
+        let kept = net.open(&[&buyer, &seller], "Restock");
+        let free = net.open(&[&buyer, &seller], "Restock");
+        for session in [kept, free] {
+            tell(&mut net, &buyer, session, "Ada");
+        }
+        let holder = usize::from(at_peer);
+        let held = hold(&mut net, holder, kept);
+        let asked = erase(&mut net, 0, ErasureScope::Subject("contact-17".parse().unwrap()));
+        net.rest();
+        let partly = status(&mut net, 0, &asked["requestId"]);
+        let deferred = json!([{"sessionId": kept, "heldBy": "operator"}]);
+        if at_peer {
+            assert_eq!(partly["payload"]["deferred"], json!([]));
+            assert_eq!(peers_payload(&partly)["deferred"], deferred);
+        } else {
+            assert_eq!(partly["payload"]["deferred"], deferred);
+            assert_eq!(partly["heldBy"], json!(["operator"]));
+        }
+        assert!(!reads(&net, &buyer, free, "Ada") && !reads(&net, &seller, free, "Ada"), "unrelated data goes at once");
+        assert_eq!(reads(&net, &buyer, kept, "Ada"), !at_peer);
+        assert!(reads(&net, &seller, kept, "Ada"), "a hold of either cell keeps the copy there");
+        // What comes after belongs to nobody's request.
+        tell(&mut net, &buyer, kept, "Grace");
+        net.restart(holder);
+        net.operate(holder, Operation::HoldRelease { hold: held }).unwrap();
+        net.rest();
+        for agent in [&buyer, &seller] {
+            assert!(!reads(&net, agent, kept, "Ada"), "{at_peer} {}", agent.id);
+        }
+        let done = status(&mut net, 0, &asked["requestId"]);
+        assert_eq!((&done["payload"]["deferred"], &done["heldBy"]), (&json!([]), &json!([])));
+        assert_eq!(peers_payload(&done)["deferred"], json!([]));
+        assert_eq!(done["payload"]["counts"]["parts"], 2);
+    }
+}
+
+fn peers_payload(shown: &Value) -> Value {
+    let jws = shown["payload"]["recipients"][0]["certificate"].as_str().unwrap();
+    payload(jws)
+}
+
+fn payload(jws: &str) -> Value {
+    let middle = asp_cell::crypto::digest::from_base64url(jws.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice(&middle).unwrap()
+}
+
+#[test]
+fn a_peer_that_holds_all_of_it_refuses_with_its_ground_and_certifies_later() {
+    let (mut net, buyer, seller) = two();
+    let session = net.open(&[&buyer, &seller], "Restock");
+    tell(&mut net, &buyer, session, "Ada");
+    let held = hold(&mut net, 1, session);
+    let asked = erase(&mut net, 0, ErasureScope::Session(session));
+    net.rest();
+    let shown = status(&mut net, 0, &asked["requestId"]);
+    let recipient = &shown["payload"]["recipients"][0];
+    assert_eq!(recipient["status"], "refused");
+    let refusal = payload(recipient["certificate"].as_str().unwrap());
+    assert_eq!(refusal["refused"]["heldBy"], json!(["operator"]));
+    assert!(!reads(&net, &buyer, session, "Ada") && reads(&net, &seller, session, "Ada"));
+    net.operate(1, Operation::HoldRelease { hold: held }).unwrap();
+    net.commit(1, Command::Tick);
+    net.rest();
+    let shown = status(&mut net, 0, &asked["requestId"]);
+    assert_eq!(shown["payload"]["recipients"][0]["status"], "certified");
+    assert!(!reads(&net, &seller, session, "Ada"));
+}

@@ -73,6 +73,8 @@ kinds! {
     Request "request";
     /// A cell's verdict on a dispute.
     Verdict "verdict";
+    /// Checkpoints of logs, handed over for a signature or signed.
+    Checkpoints "checkpoints";
     /// What a cell holds of a data subject.
     Subject "subject";
     /// What a cell has imported from a peer.

@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use super::core::{Batch, Engine};
+use super::cosigning;
 use super::ledgers::{CROSSED_ON, CROSSED_UNDER, Crossed};
 use super::shared::Shared;
 use super::stop::bug;
@@ -16,6 +17,7 @@ use crate::crypto::json::canonical;
 use crate::protocol::audit;
 use crate::protocol::bundle::{Entry, Reliance};
 use crate::protocol::checkpoint::{Checkpoint, Note, origin, signer};
+use crate::protocol::ids::CellId;
 use crate::protocol::merkle::{self, Tree};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, Order, View as Rows};
@@ -207,7 +209,8 @@ pub(super) fn verify(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, 
     let root = merkle::root_of(texts.iter().map(String::as_bytes));
     let verified = root == note.checkpoint.root && texts.len() as u64 == size;
     Ok(Ok(json!({"verdict": if verified { "verified" } else { "corrupt" }, "size": size,
-        "root": note.checkpoint.root, "checkpoint": note.to_text()})))
+        "root": note.checkpoint.root, "checkpoint": note.to_text(), "cosigners": cosigners(rows)?,
+        "conflicts": cosigning::conflicts(rows)?})))
 }
 
 /// `audit prove`: one entry with its path to the signed root.
@@ -231,11 +234,25 @@ pub(super) fn included(shared: &Shared, rows: &impl Rows, index: u64) -> Result<
     Ok(Some((entry.shown(index), inclusion)))
 }
 
+/// The peers that have signed the audit log, and how much of it.
+fn cosigners(rows: &impl Rows) -> Result<Vec<Value>, Fault> {
+    let notes = cosigning::cosigned(rows, Log::Audit)?.into_iter();
+    let shown = notes.map(|(cell, note)| {
+        let size = Note::read(&note).map(|note| note.checkpoint.size);
+        json!({"cell": cell, "size": size, "checkpoint": note})
+    });
+    Ok(shown.collect())
+}
+
 /// `audit export`: all entries and the signed checkpoint over them.
 pub(super) fn export(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, Refusal>, Fault> {
     let (note, _) = checkpoint(shared, rows, Log::Audit)?;
+    let (peers, notes): (Vec<CellId>, Vec<String>) = cosigning::cosigned(rows, Log::Audit)?.into_iter().unzip();
+    let facts = shared.facts.load();
+    let peers = peers.iter().map(|cell| super::transcript::cell_shown(shared, &facts, cell));
+    let cells: Vec<Value> = std::iter::once(own(shared)).chain(peers).collect();
     Ok(Ok(json!({"type": audit::EXPORT, "cell": shared.settings.cell, "entries": all(rows)?,
-        "checkpoint": note.to_text(), "cells": [own(shared)]})))
+        "checkpoint": note.to_text(), "cosigned": notes, "cells": cells})))
 }
 
 /// This cell as transcripts list cells (S13).

@@ -265,6 +265,7 @@ impl Engine {
                 | Said::Settlement
                 | Said::Netting
                 | Said::Imports
+                | Said::Checkpoints
                 | Said::Endorsement
                 | Said::Decision
                 | Said::Request,

@@ -8,7 +8,7 @@
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating`, `newcomers`, `meeting` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
-//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `cosigning`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
 //! | `erasing`, `forgetting`, `rescoping`, `ordering`, `certifying`, `holds`, [`erasure`] | erasure: its steps, what it is about, what outlives it, peers' share, what is signed, what delays it, its rows |
 //! | [`revoking`], `consents`, `registry`, `forgotten`, `operate` | the other verbs |
@@ -34,6 +34,7 @@ pub mod clock;
 pub mod command;
 mod consents;
 pub mod core;
+mod cosigning;
 mod delegating;
 mod disputed;
 mod disputes;

@@ -44,6 +44,7 @@ impl Engine {
                 | Said::Settlement
                 | Said::Netting
                 | Said::Imports
+                | Said::Checkpoints
                 | Said::Verdict
                 | Said::Decision
                 | Said::Request => Err(misplaced().into()),
@@ -57,6 +58,7 @@ impl Engine {
             About::Cells => match stated.said {
                 Said::Netting => self.take_netting(batch, peer, stated.jws),
                 Said::Imports => self.take_imports(batch, peer, stated.jws),
+                Said::Checkpoints => self.take_checkpoints(batch, peer, &stated.jws),
                 Said::Outcome
                 | Said::Settlement
                 | Said::Endorsement
@@ -100,7 +102,7 @@ impl Engine {
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, live, peer, &stated.jws),
             Said::Request => return self.take_request(batch, peer, live, &stated.jws),
-            Said::Endorsement | Said::Netting | Said::Imports => return Err(misplaced().into()),
+            Said::Endorsement | Said::Netting | Said::Imports | Said::Checkpoints => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }
         if live.kept.session.host == own {

@@ -29,6 +29,9 @@ impl Engine {
     /// Sees to every session that fell due, and forgets spent proofs.
     pub(super) fn tick(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
         self.forget_proofs(batch)?;
+        if self.forgot_at == batch.now {
+            self.offer_checkpoints(batch)?;
+        }
         let due: Vec<(Timestamp, SessionId)> =
             self.due.range(..=(batch.now, SessionId(uuid::Uuid::max()))).take(AT_ONCE).copied().collect();
         for (at, session) in due {

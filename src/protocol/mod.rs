@@ -14,6 +14,7 @@ pub mod class;
 pub mod commitment;
 pub mod consent;
 pub mod constraints;
+pub mod cosigning;
 pub mod dispute;
 pub mod envelope;
 pub mod erasure;

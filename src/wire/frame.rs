@@ -124,6 +124,8 @@ pub enum Said {
     Request,
     /// What the signing cell has imported from the other, or its question for that.
     Imports,
+    /// Checkpoints of the signing cell's logs to be signed, or the other's that it has signed.
+    Checkpoints,
 }
 
 /// What a statement is about.
@@ -154,6 +156,7 @@ impl Said {
             Self::Netting => Kind::Netting,
             Self::Request => Kind::Request,
             Self::Imports => Kind::Imports,
+            Self::Checkpoints => Kind::Checkpoints,
         }
     }
 
@@ -166,7 +169,7 @@ impl Said {
             Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
             // Of a session it names no more than both cells have of it.
-            Self::Netting | Self::Request | Self::Imports => None,
+            Self::Netting | Self::Request | Self::Imports | Self::Checkpoints => None,
         }
     }
 }

@@ -63,6 +63,11 @@ impl Cells {
         cells
     }
 
+    /// The cells.
+    pub(in crate::protocol) fn ids(&self) -> impl Iterator<Item = &CellId> {
+        self.0.keys()
+    }
+
     /// The keys of a cell that hold.
     pub(in crate::protocol) fn keys(&self, id: &CellId) -> impl Iterator<Item = &PublicKey> {
         self.0.get(id).into_iter().flat_map(|cell| cell.keys.values())

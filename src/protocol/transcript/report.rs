@@ -1,8 +1,10 @@
 //! What a verification found: one verdict a message, one for the file, and the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+
+use crate::protocol::ids::CellId;
 
 /// What is to be held of one message, or of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +55,7 @@ pub struct Report {
     messages: BTreeMap<u64, Verdict>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    cosigners: BTreeSet<CellId>,
     corrupt: bool,
 }
 
@@ -81,6 +84,16 @@ impl Report {
         &self.warnings
     }
 
+    /// The cells that have signed a log beside its own.
+    #[must_use]
+    pub const fn cosigners(&self) -> &BTreeSet<CellId> {
+        &self.cosigners
+    }
+
+    pub(in crate::protocol) fn cosigner(&mut self, cell: CellId) {
+        self.cosigners.insert(cell);
+    }
+
     /// `verify` of docs/spec/details.md S21.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -92,12 +105,18 @@ impl Report {
             }
             shown
         };
-        json!({
+        let mut shown = json!({
             "verdict": self.verdict().name(),
             "messages": self.messages.iter().map(message).collect::<Vec<_>>(),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "warnings": self.warnings,
-        })
+        });
+        if let Value::Object(members) = &mut shown
+            && !self.cosigners.is_empty()
+        {
+            members.insert("cosigners".to_owned(), json!(self.cosigners));
+        }
+        shown
     }
 
     /// Something about the file does not hold.

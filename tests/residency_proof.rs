@@ -8,6 +8,7 @@ mod deal;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use asp_cell::engine::Operation;
 use asp_cell::engine::clock::{Clock as _, SystemClock};
@@ -44,6 +45,19 @@ async fn struck(net: &Federation) -> Result<SessionId, Failure> {
 
 async fn proven(net: &Federation, cell: &str, selection: Selection) -> Result<Value, Failure> {
     net.cell(cell)?.operate(Operation::ResidencyProve { selection }).await
+}
+
+/// The bundle, once the peer has signed the ledger as far as the session.
+async fn cosigned(net: &Federation, session: SessionId) -> Result<Value, Failure> {
+    let end = tokio::time::Instant::now() + Duration::from_mins(1);
+    loop {
+        let bundle = proven(net, HOME, Selection::Session { session }).await?;
+        if length(&bundle, "cosigned") > 0 {
+            return Ok(bundle);
+        }
+        assert!(tokio::time::Instant::now() < end, "nobody signs the ledger");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 fn pins(net: &Federation) -> Pins {
@@ -185,7 +199,8 @@ fn says_nothing(what: &str) -> bool {
     // The key is in its certificate as well, and that is what counts.
     let repeated = what.starts_with("/cells/") && what.contains("/jwks/") && !what.contains("/x5c");
     // The keys of consents are known by their thumbprints, the file's own or a reader's.
-    public || status || repeated || what.starts_with("/unanswered") || what == "/imports/0 twice"
+    let fewer = what == "/cosigned/0 left out" || what == "/cosigned/0 twice";
+    public || status || repeated || fewer || what.starts_with("/unanswered") || what == "/imports/0 twice"
 }
 
 fn reason(report: &Report) -> Option<&'static str> {
@@ -201,12 +216,13 @@ fn fitting(what: &str) -> &'static [&'static str] {
         ("/entries", &["entry", "shape", "completeness", "root", "inclusion", "consent", "imports"]),
         ("/consents", &["consent", "shape"]),
         ("/checkpoint", &["checkpoint", "completeness", "root"]),
+        ("/cosigned", &["cosignature", "shape"]),
         ("/inclusion", &["inclusion"]),
         ("/completeness", &["completeness", "root"]),
         ("/imports", &["imports", "shape"]),
         ("/undelivered", &["imports"]),
         ("/revocations", &["revocation", "shape"]),
-        ("/cells", &["cell", "cell key", "checkpoint", "consent", "imports", "shape"]),
+        ("/cells", &["cell", "cell key", "checkpoint", "consent", "cosignature", "imports", "shape"]),
     ];
     fits.iter().find(|(place, _)| what.starts_with(place)).map_or(&[], |(_, reasons)| reasons)
 }
@@ -218,8 +234,10 @@ async fn a_thousand_mutations_are_refused_each_for_what_it_is() -> Result<(), Fa
     deal_without_money(&net).await?;
     let session = struck(&net).await?;
     deal_without_money(&net).await?;
-    let bundle = proven(&net, HOME, Selection::Session { session }).await?;
-    assert_eq!(judged(&bundle, &pins).verdict(), Verdict::Verified);
+    let bundle = cosigned(&net, session).await?;
+    let report = judged(&bundle, &pins);
+    assert_eq!(report.verdict(), Verdict::Verified, "{:?}", report.problems());
+    assert_eq!(report.cosigners().iter().map(ToString::to_string).collect::<Vec<_>>(), [ABROAD]);
     assert!(length(&bundle["completeness"], "others") > 0, "others' leaves stand between");
     let made: Vec<_> = mutations(&bundle).into_iter().filter(|(what, _)| !says_nothing(what)).collect();
     assert!(made.len() >= 1000, "{} mutations", made.len());

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::audit::{self, Log};
 use super::core::{Batch, Engine};
+use super::cosigning;
 use super::ledgers::{CROSSED_ON, CROSSED_UNDER, Crossed, ledger_tag};
 use super::shared::{Facts, Shared};
 use super::stop::Step;
@@ -19,6 +20,7 @@ use super::transcript::cell_shown;
 use super::view::unavailable;
 use crate::crypto::digest::Digest;
 use crate::protocol::bundle::{BUNDLE, Entry, Imports, Leaf, MAX_LISTED, Selection};
+use crate::protocol::checkpoint::Note;
 use crate::protocol::ids::{CellId, ConsentId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::Statement as _;
@@ -191,6 +193,11 @@ fn bundle(
     let mut cells: BTreeSet<CellId> = entries.iter().map(|entry| entry.to.clone()).collect();
     cells.extend(words.keys().cloned());
     cells.insert(shared.settings.cell.clone());
+    // What was cosigned before the first entry is not led to by the leaves shown.
+    let notes = cosigning::cosigned(rows, Log::Exports)?.into_iter();
+    let within = |note: &str| Note::read(note).is_some_and(|note| note.checkpoint.size >= first);
+    let (cosigners, cosigned): (Vec<CellId>, Vec<String>) = notes.filter(|(_, note)| within(note)).unzip();
+    cells.extend(cosigners);
     let (consents, revocations) = relied_on(&facts, &entries, note_time(&entries));
     let mut shown = selection.to_json();
     let organisation_tag = match selection {
@@ -204,6 +211,7 @@ fn bundle(
         "consents": consents,
         "revocations": revocations,
         "checkpoint": note.to_text(),
+        "cosigned": cosigned,
         "inclusion": inclusion,
         "completeness": {"firstIndex": first, "treeSize": size, "consistency": tree.peaks(first)?, "others": others},
         "imports": words.values().collect::<Vec<_>>(),

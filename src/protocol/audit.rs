@@ -69,23 +69,33 @@ fn whole(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
 
 /// Who has signed an earlier state of the log beside its own cell; the entries must begin with what they signed.
 fn cosigned(note: &Value, texts: &[String], cell: &CellId, cells: &Cells) -> Result<Vec<CellId>, String> {
-    let note = note.as_str().and_then(Note::read).ok_or("expected a C2SP signed note of a checkpoint")?;
-    let Checkpoint { origin: named, size, root } = &note.checkpoint;
-    let by = |id: &CellId| cells.keys(id).any(|key| note.signed_by(&signer(id), key));
-    if *named != origin(cell, "audit") || !by(cell) {
-        return Err(format!("a cosigned checkpoint is not of the log of {cell}, or not signed by it"));
-    }
-    let begins = usize::try_from(*size).ok().and_then(|size| texts.get(..size));
+    let (Checkpoint { size, root, .. }, others) = cosigners(note, "audit", cell, cells)?;
+    let begins = usize::try_from(size).ok().and_then(|size| texts.get(..size));
     let begins = begins.ok_or_else(|| format!("{size} entries were cosigned; here are {}", texts.len()))?;
-    if merkle::root_of(begins.iter().map(String::as_bytes)) != *root {
-        return Err(format!("the first {size} entries are not those that were cosigned"));
+    if merkle::root_of(begins.iter().map(String::as_bytes)) == root {
+        Ok(others)
+    } else {
+        Err(format!("the first {size} entries are not those that were cosigned"))
+    }
+}
+
+/// A checkpoint of a log of `cell` that it and other cells have signed, and who they are: at least one.
+pub(super) fn cosigners(
+    note: &Value,
+    log: &str,
+    cell: &CellId,
+    cells: &Cells,
+) -> Result<(Checkpoint, Vec<CellId>), String> {
+    let note = note.as_str().and_then(Note::read).ok_or("expected a C2SP signed note of a checkpoint")?;
+    let by = |id: &CellId| cells.keys(id).any(|key| note.signed_by(&signer(id), key));
+    if note.checkpoint.origin != origin(cell, log) || !by(cell) {
+        return Err(format!("a cosigned checkpoint is not of the log of {cell}, or not signed by it"));
     }
     let others: Vec<CellId> = cells.ids().filter(|id| *id != cell && by(id)).cloned().collect();
     if others.is_empty() {
-        Err("no other cell's signature under a cosigned checkpoint holds".to_owned())
-    } else {
-        Ok(others)
+        return Err("no other cell's signature under a cosigned checkpoint holds".to_owned());
     }
+    Ok((note.checkpoint, others))
 }
 
 fn one(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {

@@ -15,6 +15,7 @@ mod agent;
 #[allow(dead_code, reason = "power cuts are the simulation's")]
 #[path = "../simulation/cell.rs"]
 mod cell;
+mod cosigned;
 mod decided;
 mod delegates;
 mod erased;

@@ -11,7 +11,7 @@ use super::leaf::{Day, Entry, Leaf, session_tag};
 use crate::crypto::digest::Digest;
 use crate::crypto::json::{Rules, read};
 use crate::crypto::jws::Claim;
-use crate::protocol::audit::signed;
+use crate::protocol::audit::{cosigners, signed};
 use crate::protocol::checkpoint::Checkpoint;
 use crate::protocol::class::DataClass;
 use crate::protocol::consent::Consent;
@@ -152,8 +152,9 @@ impl Bundle<'_> {
             let detail = format!("expected each leaf from {first} to {}, and the trees before", checkpoint.size);
             return report.problem("completeness", detail);
         }
-        let hashes = leaves.values().map(|leaf| merkle::leaf(leaf.text().as_bytes()));
-        let root = merkle::root_after(peaks.into_iter().zip(full).collect(), hashes);
+        let before: Vec<(u64, Digest)> = peaks.into_iter().zip(full).collect();
+        let hashes: Vec<Digest> = leaves.values().map(|leaf| merkle::leaf(leaf.text().as_bytes())).collect();
+        let root = merkle::root_after(before.clone(), hashes.iter().copied());
         if root != checkpoint.root {
             report.problem("root", format!("the leaves have root {root}; signed is {}", checkpoint.root));
         }
@@ -162,6 +163,31 @@ impl Bundle<'_> {
                 .problem("completeness", format!("leaf {} is of what the bundle is about, and no entry", other.index));
         }
         self.numbered(first, report);
+        for note in list(self.file, "cosigned", report) {
+            match self.cosigned(note, first, &before, &hashes) {
+                Ok(names) => names.into_iter().for_each(|name| report.cosigner(name)),
+                Err(why) => report.problem("cosignature", why),
+            }
+        }
+    }
+
+    /// Who has signed an earlier state of the ledger: one that ends within the leaves of the bundle, which lead to it.
+    fn cosigned(
+        &self,
+        note: &Value,
+        first: u64,
+        before: &[(u64, Digest)],
+        hashes: &[Digest],
+    ) -> Result<Vec<CellId>, String> {
+        let (Checkpoint { size, root, .. }, others) = cosigners(note, "exports", &self.cell, self.cells)?;
+        let leaves = size.checked_sub(first).and_then(|count| hashes.get(..usize::try_from(count).ok()?));
+        let leaves =
+            leaves.ok_or_else(|| format!("{size} entries were cosigned; that is not within the leaves here"))?;
+        if merkle::root_after(before.to_vec(), leaves.iter().copied()) == root {
+            Ok(others)
+        } else {
+            Err(format!("the first {size} entries are not those that were cosigned"))
+        }
     }
 
     /// Whether a leaf that is shown as another's is one of the selection.

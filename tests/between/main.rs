@@ -30,5 +30,6 @@ mod parts;
 mod refused;
 mod reordered;
 mod sybils;
+mod timers;
 mod trust;
 mod whole;

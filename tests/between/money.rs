@@ -42,17 +42,23 @@ pub struct Deal {
 impl Deal {
     /// Invited by the buyer, or by the seller; an offer of 60.00 USD is accepted and the delivery promised.
     pub fn new(buyer_hosts: bool) -> (Self, CommitmentId) {
-        let mut net = Net::new(2);
-        let consent = net.consent("org0.example", "org1.example", &CLASSES, "*");
-        let (buyer, seller) = (net.agent("org0.example/buyer"), net.agent("org1.example/seller"));
-        let session =
-            if buyer_hosts { net.open(&[&buyer, &seller], "Restock") } else { net.open(&[&seller, &buyer], "Restock") };
-        let mut deal = Self { net, buyer, seller, session, consent: Some(consent) };
-        deal.deposit("500.00");
+        let mut deal = Self::talking(buyer_hosts, &json!({}));
         let offer = deal.told(false, P::Propose, None, Some(json!({"amount": "60.00", "currency": "USD"})));
         deal.told(true, P::Accept, Some(offer.into()), None);
         let delivery = deal.deliver();
         (deal, delivery)
+    }
+
+    /// The two have answered, and nothing is said yet.
+    pub fn talking(buyer_hosts: bool, constraints: &Value) -> Self {
+        let mut net = Net::new(2);
+        let consent = net.consent("org0.example", "org1.example", &CLASSES, "*");
+        let (buyer, seller) = (net.agent("org0.example/buyer"), net.agent("org1.example/seller"));
+        let agents = if buyer_hosts { [&buyer, &seller] } else { [&seller, &buyer] };
+        let session = net.open_under(&agents, &json!({"purpose": "Restock", "constraints": constraints}));
+        let mut deal = Self { net, buyer, seller, session, consent: Some(consent) };
+        deal.deposit("500.00");
+        deal
     }
 
     pub fn deposit(&mut self, amount: &str) {
@@ -278,16 +284,6 @@ fn a_missed_deadline_refunds_wherever_the_money_lies() {
             assert_eq!(payment.held.as_ref().unwrap().state, HeldState::Refunded);
         }
     }
-}
-
-#[test]
-fn executing_outlasts_the_sessions_own_duration() {
-    let (mut deal, delivery) = Deal::new(false);
-    deal.pay("60.00", delivery);
-    deal.net.pass(Span(40 * HOUR));
-    let claim = deal.told(false, P::Fulfill, None, Some(json!({"commitmentId": delivery})));
-    deal.told(true, P::Accept, Some(claim.into()), None);
-    assert_eq!(deal.available(), (44_000, 6_000));
 }
 
 #[test]

@@ -260,9 +260,13 @@ impl Net {
     }
 
     pub fn invite(&mut self, inviter: &Agent, invitees: &[&Agent], purpose: &str) -> Result<Draft, Refusal> {
+        self.invite_under(inviter, invitees, &json!({"purpose": purpose}))
+    }
+
+    pub fn invite_under(&mut self, inviter: &Agent, invitees: &[&Agent], terms: &Value) -> Result<Draft, Refusal> {
         let names: Vec<AgentId> = invitees.iter().map(|agent| agent.id.clone()).collect();
         let mut draft = agent::invite(&names, Timestamp(self.now), &mut self.luck);
-        draft.message.terms = Some(Json::of(&json!({"purpose": purpose})));
+        draft.message.terms = Some(Json::of(terms));
         let invitation = inviter.invitation(&draft, Timestamp(self.now), &mut self.luck);
         match self.commit(inviter.home, Command::Invite(Box::new(invitation))).0 {
             Outcome::Message(done) => done.map(|_| draft),
@@ -352,7 +356,11 @@ impl Net {
 
     /// A session between the agents, all of whom have answered.
     pub fn open(&mut self, agents: &[&Agent], purpose: &str) -> SessionId {
-        let session = self.invite(agents[0], &agents[1..], purpose).unwrap().message.session_id;
+        self.open_under(agents, &json!({"purpose": purpose}))
+    }
+
+    pub fn open_under(&mut self, agents: &[&Agent], terms: &Value) -> SessionId {
+        let session = self.invite_under(agents[0], &agents[1..], terms).unwrap().message.session_id;
         self.rest();
         for agent in &agents[1..] {
             self.accept(agent, session).unwrap();

@@ -67,8 +67,7 @@ impl Engine {
         if !crosses(&session, fine.by, fine.of) {
             return Ok(());
         }
-        let names = self.names(batch, session.id)?;
-        let Some(agent) = names.get(&fine.of) else { return Ok(()) };
+        let Some(agent) = self.parties(batch, &live.kept)?.get(&fine.of).copied() else { return Ok(()) };
         let about = About { agent, session: Some(&session), participant: Some(fine.of), at: fine.breach.at };
         self.learn(batch, &about, Fact::Fined(fine.breach.severity))?;
         self.refresh_trust(batch, live, &[fine.of])

@@ -24,11 +24,10 @@ use crate::wire::frame::{About as Topic, Said};
 
 impl Engine {
     /// Remembers that two agents have closed a session with each other.
-    pub(super) fn meet_each_other(&self, batch: &mut Batch<'_>, session: &Session, agents: &[&AgentId]) -> Step<()> {
+    pub(super) fn meet_each_other(&self, batch: &mut Batch<'_>, session: &Session, agents: &[Tag]) -> Step<()> {
         for one in agents {
             for other in agents.iter().filter(|other| *other != one) {
-                let key = (self.shared.agent_tag(one), self.shared.agent_tag(other));
-                batch.put(&MET, &key, &session.closed_at.unwrap_or(batch.now))?;
+                batch.put(&MET, &(*one, *other), &session.closed_at.unwrap_or(batch.now))?;
             }
         }
         Ok(())
@@ -83,7 +82,7 @@ impl Engine {
         }
         let (whose, tag) = (self.shared.agent_tag(of), self.shared.agent_tag(by));
         let endorsement = Endorsement { by: Digest(tag.0), organisation: by.organisation(), score, rating };
-        let about = About { agent: of, session: None, participant: None, at: batch.now };
+        let about = About { agent: whose, session: None, participant: None, at: batch.now };
         // One fact an endorser, however often it changes its mind; what counts nothing leaves none.
         if let Some(before) = batch.txn.get(&ENDORSED, &(whose, tag))? {
             batch.remove(&BOOKED, &(whose, before));

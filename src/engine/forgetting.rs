@@ -281,6 +281,11 @@ impl Engine {
             if erasure.deferred.contains_key(&session) {
                 continue;
             }
+            if let Some((participant, _)) = batch.txn.get(&tables::SEATED, &(tag, session))?
+                && let Some(seat) = batch.txn.get(&tables::SEATS, &(session, participant))?
+            {
+                batch.put(&tables::SEATS, &(session, participant), &tables::SeatRow { agent: None, ..seat })?;
+            }
             self.unseat(batch, tag, session)?;
             if let Some(live) = self.live.get_mut(&session) {
                 live.locals.retain(|(_, local)| *local != tag);

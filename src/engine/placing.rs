@@ -259,7 +259,8 @@ impl Engine {
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
         self.note_known(batch, &live.kept.session, participant, (cell, sitter))?;
         batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
-        let row = SeatRow { organisation, cell: cell.clone(), sealed: Some(sealed) };
+        let agent = Some(self.shared.agent_tag(&sitter.agent));
+        let row = SeatRow { organisation, cell: cell.clone(), agent, sealed: Some(sealed) };
         batch.put(&SEATS, &(session, participant), &row)?;
         Ok(())
     }

@@ -28,7 +28,11 @@ const PURPOSE: &[u8] = b"asp-cell/1 agent";
 
 /// Reads an agent of this cell, as committed or as this transaction has it.
 pub fn agent(shared: &Shared, rows: &impl Rows, id: &AgentId) -> Result<Option<Agent>, Fault> {
-    let tag = shared.agent_tag(id);
+    agent_of(shared, rows, shared.agent_tag(id))
+}
+
+/// The same by its name in keys.
+pub fn agent_of(shared: &Shared, rows: &impl Rows, tag: tables::Tag) -> Result<Option<Agent>, Fault> {
     rows.get(&AGENTS, &tag)?.map_or(Ok(None), |row| open_agent(shared, tag, &row))
 }
 

@@ -13,7 +13,7 @@ use super::operation::Assigned;
 use super::outcomes;
 use super::registry;
 use super::stop::Step;
-use super::tables::{BOOKED, Booked, COUNTED, INVITED, REPUTATIONS, Reputation};
+use super::tables::{BOOKED, Booked, COUNTED, INVITED, Kept, REPUTATIONS, Reputation, Tag};
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::protocol::commitment::{Commitment, Kind, Status};
@@ -29,9 +29,13 @@ const MOST_RECORDS: u64 = 10_000;
 /// The response times of a session that are booked, the last ones: no more count.
 const MOST_TIMES: usize = 50;
 
+/// The parties of a session as facts are booked on them: by their names in keys, which stay when a session's share is
+/// erased, so that what comes late still counts.
+pub(super) type Parties = BTreeMap<ParticipantId, Tag>;
+
 /// Whom a fact is about, and where it comes from.
 pub(super) struct About<'a> {
-    pub agent: &'a AgentId,
+    pub agent: Tag,
     pub session: Option<&'a Session>,
     pub participant: Option<ParticipantId>,
     /// When it came about: by the record's own time, wherever it is booked.
@@ -45,14 +49,14 @@ impl Engine {
         if changes.commitments.is_empty() && !ended {
             return Ok(());
         }
-        let names = self.names(batch, live.kept.session.id)?;
-        let mut concerned = self.book_decisions(batch, live, &names)?;
+        let parties = self.parties(batch, &live.kept)?;
+        let mut concerned = self.book_decisions(batch, live, &parties)?;
         if ended {
             concerned = live.kept.session.participants.iter().map(|participant| participant.id).collect();
             live.kept.counted = Some(0.0);
             match live.kept.session.state {
-                State::Closed => self.book_end(batch, live, &names)?,
-                State::Failed => self.uncount_opening(batch, live, &names),
+                State::Closed => self.book_end(batch, live, &parties)?,
+                State::Failed => self.uncount_opening(batch, live, &parties),
                 State::Invited
                 | State::Introduced
                 | State::Conversing
@@ -69,7 +73,7 @@ impl Engine {
         &mut self,
         batch: &mut Batch<'_>,
         live: &mut Live,
-        names: &BTreeMap<ParticipantId, AgentId>,
+        parties: &Parties,
     ) -> Step<Vec<ParticipantId>> {
         let session = live.kept.session.clone();
         let mut concerned = Vec::new();
@@ -80,7 +84,7 @@ impl Engine {
                 continue;
             }
             concerned.push(commitment.obligor);
-            if let Some(agent) = names.get(&commitment.obligor) {
+            if let Some(&agent) = parties.get(&commitment.obligor) {
                 let about = About {
                     agent,
                     session: Some(&session),
@@ -100,29 +104,16 @@ impl Engine {
     }
 
     /// A session reached CLOSED: its outcome is signed, and counts for all who took part.
-    fn book_end(
-        &mut self,
-        batch: &mut Batch<'_>,
-        live: &mut Live,
-        names: &BTreeMap<ParticipantId, AgentId>,
-    ) -> Step<()> {
+    fn book_end(&mut self, batch: &mut Batch<'_>, live: &mut Live, parties: &Parties) -> Step<()> {
         let session = live.kept.session.clone();
         let success = success(&session);
         live.kept.counted = Some(success);
-        let present: Vec<&AgentId> = names
-            .iter()
-            .filter(|(id, _)| session.participant(**id).is_some_and(|p| p.joined))
-            .map(|(_, agent)| agent)
-            .collect();
+        let joined = |id: &ParticipantId| session.participant(*id).is_some_and(|p| p.joined);
+        let present: Vec<Tag> = parties.iter().filter(|(id, _)| joined(id)).map(|(_, agent)| *agent).collect();
         self.meet_each_other(batch, &session, &present)?;
         let mut answers = self.response_times(batch, &session)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
-            let here = participant.home.cell == self.shared.settings.cell;
-            if live.kept.begins > 1 && !here {
-                // What the others did before this cell came in it has not seen.
-                continue;
-            }
-            let Some(agent) = names.get(&participant.id) else { continue };
+            let Some(&agent) = parties.get(&participant.id) else { continue };
             let about =
                 About { agent, session: Some(&session), participant: Some(participant.id), at: session.head.timestamp };
             if let Some(seconds) = answers.remove(&participant.id) {
@@ -137,7 +128,7 @@ impl Engine {
             let closed = Closed { success, whole, idle, end_to_end: session.constraints.end_to_end };
             self.learn(batch, &about, Fact::Closed(closed))?;
         }
-        self.state_outcome(batch, live, names)
+        self.state_outcome(batch, live, parties)
     }
 
     /// What its parties' cells said of a closed session has changed: it counts as it says now, and is signed anew.
@@ -145,19 +136,19 @@ impl Engine {
         let Some(before) = live.kept.counted.filter(|_| live.kept.session.state == State::Closed) else {
             return Ok(());
         };
-        let names = self.names(batch, live.kept.session.id)?;
+        let parties = self.parties(batch, &live.kept)?;
         let now = success(&live.kept.session);
         if (now - before).abs() > f64::EPSILON {
             live.kept.counted = Some(now);
             let session = live.kept.session.clone();
             for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
-                let Some(agent) = names.get(&participant.id) else { continue };
+                let Some(&agent) = parties.get(&participant.id) else { continue };
                 let (session, participant) = (Some(&session), Some(participant.id));
                 let about = About { agent, session, participant, at: live.kept.session.head.timestamp };
                 self.learn(batch, &about, Fact::Recounted(now - before))?;
             }
         }
-        self.state_outcome(batch, live, &names)
+        self.state_outcome(batch, live, &parties)
     }
 
     /// A rating given after the end.
@@ -169,8 +160,8 @@ impl Engine {
     ) -> Step<()> {
         let session = &live.kept.session;
         if crosses(session, rating.by, rating.of) {
-            let names = self.names(batch, session.id)?;
-            if let Some(agent) = names.get(&rating.of) {
+            let parties = self.parties(batch, &live.kept)?;
+            if let Some(&agent) = parties.get(&rating.of) {
                 let about =
                     About { agent, session: Some(session), participant: Some(rating.of), at: session.head.timestamp };
                 self.learn(batch, &about, Fact::Rated(rating.rating))?;
@@ -180,13 +171,21 @@ impl Engine {
         self.refresh_trust(batch, live, &[rating.of])
     }
 
+    /// Those on whom this cell books: in a session that it came into by a DELEGATE its own alone, since what the others
+    /// did before that it has not seen.
+    pub(super) fn parties(&self, batch: &Batch<'_>, kept: &Kept) -> Result<Parties, Fault> {
+        let seats = View { shared: &self.shared, rows: &batch.txn }.seats(kept.session.id)?;
+        let booked = seats.into_iter().filter(|(_, row)| kept.begins == 1 || row.cell == self.shared.settings.cell);
+        Ok(booked.filter_map(|(participant, row)| Some((participant, row.agent?))).collect())
+    }
+
     /// Books one fact and folds it into the agent's reputation; where it stands among the agent's facts.
     pub(super) fn learn(&mut self, batch: &mut Batch<'_>, about: &About<'_>, fact: Fact) -> Step<u64> {
-        let tag = self.shared.agent_tag(about.agent);
+        let tag = about.agent;
         let mut reputation = if let Some(reputation) = batch.txn.get(&REPUTATIONS, &tag)? {
             reputation
         } else {
-            let known = registry::agent(&self.shared, &batch.txn, about.agent)?;
+            let known = registry::agent_of(&self.shared, &batch.txn, tag)?;
             let since = known.map_or(batch.now, |agent| agent.registered_at);
             Reputation {
                 facts: Facts::registered(Identity::BoundKey, since),
@@ -227,10 +226,10 @@ impl Engine {
     }
 
     /// A declined, expired or withdrawn invitation does not count against the quota.
-    fn uncount_opening(&self, batch: &mut Batch<'_>, live: &Live, names: &BTreeMap<ParticipantId, AgentId>) {
+    fn uncount_opening(&self, batch: &mut Batch<'_>, live: &Live, parties: &Parties) {
         let session = &live.kept.session;
-        if let Some(agent) = session.participants.first().and_then(|inviter| names.get(&inviter.id)) {
-            let key = (self.shared.agent_tag(agent), session.opened_at.0.cast_unsigned(), session.id);
+        if let Some(agent) = session.participants.first().and_then(|inviter| parties.get(&inviter.id)) {
+            let key = (*agent, session.opened_at.0.cast_unsigned(), session.id);
             batch.remove(&INVITED, &key);
         }
     }
@@ -260,18 +259,13 @@ impl Engine {
         };
         let tag = self.shared.agent_tag(agent);
         self.audit(batch, "operator", "operator", &tag.to_string(), format!("trust assign: {reason}").as_bytes())?;
-        self.learn(batch, &About { agent, session: None, participant: None, at: batch.now }, fact)?;
+        self.learn(batch, &About { agent: tag, session: None, participant: None, at: batch.now }, fact)?;
         let shown = super::trust::shown(&self.shared, &batch.txn, &known, batch.now)?;
         Ok(json!({"agentId": agent, "trust": shown}))
     }
 
     /// Signs the session's outcome as it stands, tells the other cells, and counts it in the trust of its parties.
-    fn state_outcome(
-        &mut self,
-        batch: &mut Batch<'_>,
-        live: &Live,
-        names: &BTreeMap<ParticipantId, AgentId>,
-    ) -> Step<()> {
+    fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live, parties: &Parties) -> Step<()> {
         // Of commitments made before this cell came in it has the host's word alone, and gives none of its own.
         let mut session = live.kept.session.clone();
         session.commitments.retain(|commitment| commitment.sequence >= live.kept.begins);
@@ -279,8 +273,7 @@ impl Engine {
         let digest = evidence::outcome_digest(&payload);
         outcomes::state(self, batch, live, &payload)?;
         for participant in session.participants.iter().filter(|p| p.joined && !p.dropped) {
-            let Some(agent) = names.get(&participant.id) else { continue };
-            let tag = self.shared.agent_tag(agent);
+            let Some(&tag) = parties.get(&participant.id) else { continue };
             batch.put(&COUNTED, &(tag, session.id), &digest)?;
             let Some(mut reputation) = batch.txn.get(&REPUTATIONS, &tag)? else { continue };
             let counted = batch.txn.under(&COUNTED, &(tag,), Order::Forward, usize::MAX)?;

@@ -358,6 +358,8 @@ pub struct SeatRow {
     pub organisation: OrgName,
     /// Its cell.
     pub cell: CellId,
+    /// The agent's name in keys, under which facts are booked; `None` once the agent is erased.
+    pub agent: Option<Tag>,
     /// [`Sitter`] copies; `None` once erased.
     pub sealed: Option<Copies>,
 }

@@ -3,7 +3,7 @@
 
 use asp_cell::crypto::jws::{Claim, Kind};
 use asp_cell::engine::Operation;
-use asp_cell::engine::operation::Assigned;
+use asp_cell::engine::operation::{Assigned, ErasureScope};
 use asp_cell::protocol::ids::{AgentId, SessionId};
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::refusal::{Code, Refusal};
@@ -317,6 +317,30 @@ fn a_rating_after_the_end_is_counted_by_the_newest_outcome() {
     let mut old = after.clone();
     old["outcomes"] = before["outcomes"].clone();
     assert!(judged(&old).1.contains("the outcomes are not those that the signed trust counts"));
+}
+
+/// Erased evidence keeps its weight, and what comes after it still counts: a score stands on hashes of names.
+#[test]
+fn what_comes_after_the_session_was_erased_counts_all_the_same() {
+    for eraser in [0, 1] {
+        let mut deal = kept();
+        let of_buyer = |deal: &Deal| evidence_of(&deal.net, 0, &deal.buyer);
+        let score = |deal: &Deal| trust(&deal.net, &deal.buyer, &deal.buyer.id).unwrap()["score"].clone();
+        let before = score(&deal);
+        let agent = if eraser == 0 { &deal.buyer } else { &deal.seller };
+        let (org, scope) = (agent.id.organisation(), ErasureScope::Session(deal.session));
+        deal.net.operate(eraser, Operation::Erase { org, scope, ground: "GDPR Art. 17(1)(b)".to_owned() }).unwrap();
+        deal.net.rest();
+        assert_eq!(score(&deal), before, "no score jumps");
+        assert_eq!(judged(&of_buyer(&deal)).0, Verdict::Verified, "{}", judged(&of_buyer(&deal)).1);
+
+        deal.net.rate(&deal.seller, deal.session, 1);
+        deal.net.rest();
+        let after = of_buyer(&deal);
+        assert_eq!(judged(&after).0, Verdict::Verified, "{eraser}: {}", judged(&after).1);
+        assert_eq!(after["facts"][place(&after, "rated")]["fact"], json!({"rated": 1}), "{eraser}: it was booked");
+        assert_eq!(judged(&shown(&deal)).0, Verdict::Verified, "{eraser}: {}", judged(&shown(&deal)).1);
+    }
 }
 
 #[test]

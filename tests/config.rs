@@ -155,7 +155,7 @@ fn a_mistake_names_file_line_key_and_what_is_expected() {
         (
             "provider = \"file\"",
             "provider = \"pkcs11\"",
-            "keys.provider: expected \"file\", the one provider of this version",
+            "keys.provider: expected \"file\": this build has no PKCS#11, build with --features pkcs11",
         ),
         (
             "mirror = \"\"",

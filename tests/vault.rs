@@ -89,7 +89,7 @@ fn a_secret_is_found_again_and_a_destroyed_one_is_not() {
 fn a_destroyed_secret_has_left_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("vault");
-    let keys = KeyFile::create(&directory.path().join("epoch.key"), &mut Seeded::new(1)).unwrap();
+    let keys = KeyFile::create(&directory.path().join("epoch.key"), None, &mut Seeded::new(1)).unwrap();
     let medium = Box::new(FileMedium::create(&path).unwrap());
     let vault = Vault::create(&path, medium, &keys, Box::new(Seeded::new(2))).unwrap();
     let secrets: Vec<Secret> = (0..60).map(|name| vault.put(tag(name)).unwrap()).collect();

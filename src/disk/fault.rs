@@ -162,6 +162,14 @@ pub enum Unusable {
         /// The vault.
         path: PathBuf,
     },
+    /// The token that keeps the keys cannot be used.
+    #[error("{module}: {why}; correct [keys] in cell.toml, or bring the token back")]
+    Token {
+        /// The library of `[keys] module`.
+        module: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The second copy of the vault is another vault's.
     #[error(
         "{path}: is no copy of {vault}, but of another vault; correct [vault] mirror, or overwrite and remove it: then it is made again"

@@ -11,6 +11,7 @@ use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::time::Span;
 use crate::store::Layout;
 use crate::vault::MediaPolicy;
+use crate::vault::wrapping::Token;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// `[keys] path`
     pub keys: PathBuf,
+    /// `[keys]` of provider `pkcs11`: the token that wraps what lies there.
+    pub token: Option<Token>,
     /// `[vault]`
     pub vault: Vault,
     /// `[limits]`
@@ -46,6 +49,7 @@ impl Settings {
             vault: self.vault.path.clone(),
             mirror: self.vault.mirror.clone(),
             keys: self.keys.clone(),
+            token: self.token.clone(),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::vault::entropy::OsEntropy;
 use crate::vault::keys::KeyFile;
 use crate::vault::medium::FileMedium;
 use crate::vault::mirror::{Mended, Mirrored};
+use crate::vault::wrapping::{self, Token};
 use crate::vault::{Media, MediaPolicy, Medium, RootKey, TagKey, Vault, media};
 
 /// How often, and after what pause, a lock is tried again.
@@ -43,6 +44,8 @@ pub struct Layout {
     pub mirror: Option<PathBuf>,
     /// The keys directory.
     pub keys: PathBuf,
+    /// The token that wraps what stands there; absent: the files hold the keys themselves.
+    pub token: Option<Token>,
 }
 
 impl Layout {
@@ -54,6 +57,7 @@ impl Layout {
             vault: directory.join("vault"),
             mirror: None,
             keys: directory.join("keys"),
+            token: None,
         }
     }
 
@@ -148,8 +152,9 @@ impl DataDir {
         }
         private::create_parent(&layout.vault)?;
         let _lock = self.take()?;
-        let root = RootKey::create(&layout.root_key(), &mut OsEntropy)?;
-        let epochs = KeyFile::create(&layout.epoch_key(), &mut OsEntropy)?;
+        let wrapper = wrapping::open(layout.token.as_ref(), self.cell.as_str())?;
+        let root = RootKey::create(&layout.root_key(), wrapper.as_deref(), &mut OsEntropy)?;
+        let epochs = KeyFile::create(&layout.epoch_key(), wrapper, &mut OsEntropy)?;
         let medium: Box<dyn Medium> = match &layout.mirror {
             None => Box::new(FileMedium::create(&layout.vault)?),
             Some(mirror) => Box::new(Mirrored::create(&layout.vault, mirror)?),
@@ -181,8 +186,9 @@ impl DataDir {
         private::create_dir(&layout.run())?;
         let lock = self.take()?;
         let media = self.check_media()?;
-        let root = RootKey::read(&layout.root_key())?;
-        let epochs = KeyFile::open(&layout.epoch_key())?;
+        let wrapper = wrapping::open(layout.token.as_ref(), self.cell.as_str())?;
+        let root = RootKey::read(&layout.root_key(), wrapper.as_deref())?;
+        let epochs = KeyFile::open(&layout.epoch_key(), wrapper)?;
         let (medium, mended): (Box<dyn Medium>, Mended) = match &layout.mirror {
             None => (Box::new(FileMedium::open(&layout.vault)?), Mended::default()),
             Some(mirror) => {

@@ -19,6 +19,7 @@
 //! | `mirror` | two copies of the file as one |
 //! | `media` | whether overwriting a file really overwrites it |
 //! | `keys` | root key, epoch keys |
+//! | `wrapping`, `pkcs11` | what wraps those keys: a token, or nothing |
 //! | `entropy` | the operating system's randomness |
 //!
 //! Knows nothing of sessions' contents, of the database and of who may erase what.
@@ -30,11 +31,14 @@ pub mod keys;
 pub mod media;
 pub mod medium;
 pub mod mirror;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod rotation;
 pub mod scope;
 mod slot;
 mod slots;
 mod table;
+pub mod wrapping;
 
 pub use keys::{EpochKeys, RootKey};
 pub use media::{Media, MediaPolicy};

@@ -8,6 +8,7 @@ use crate::protocol::money::Currency;
 use crate::protocol::rate::Rate;
 use crate::protocol::time::Span;
 use crate::vault::MediaPolicy;
+use crate::vault::wrapping::{self, Pin, Token};
 
 const SPAN: &str = "an ISO 8601 duration of days, hours, minutes, seconds, such as PT30S or P30D";
 /// A cell without traffic still replaces its epoch key daily (docs/spec/federation.md section 4).
@@ -25,7 +26,7 @@ pub fn read(mut root: Section<'_>, depth: Depth) -> Option<Settings> {
     let federation = federation(root.section("federation"), id, depth);
     let anchors = if federation.as_ref().is_some_and(Federation::is_provided) { depth } else { Depth::Shape };
     let peers = peers(root.tables("peers"), id, anchors);
-    let keys = keys(root.section("keys"));
+    let (keys, token) = keys(root.section("keys"));
     let vault = vault(root.section("vault"));
     let limits = limits(root.section("limits"));
     let retention = retention(root.section("retention"));
@@ -38,6 +39,7 @@ pub fn read(mut root: Section<'_>, depth: Depth) -> Option<Settings> {
         federation: federation?,
         peers,
         keys,
+        token,
         vault,
         limits,
         retention,
@@ -90,14 +92,30 @@ fn operator(mut section: Section<'_>) -> Option<std::net::SocketAddr> {
     listen
 }
 
-fn keys(mut section: Section<'_>) -> std::path::PathBuf {
-    let provider = section.text("provider", "\"file\"");
-    if provider.is_some_and(|provider| provider != "file") {
-        section.wrong("provider", "expected \"file\", the one provider of this version");
-    }
+/// The keys directory, and the token that wraps what lies there.
+fn keys(mut section: Section<'_>) -> (std::path::PathBuf, Option<Token>) {
+    let provider = section.read("provider", "\"file\" or \"pkcs11\"", |text| match text {
+        "file" => Some(false),
+        "pkcs11" => Some(true),
+        _ => None,
+    });
+    let (module, label) = (section.path("module"), section.text("token", "the token's label"));
+    let (file, variable) = (section.path("pin_file"), section.text("pin_env", "an environment variable"));
+    let token = if provider == Some(true) {
+        let pin = file.map(Pin::File).or(variable.map(Pin::Variable));
+        if !wrapping::PKCS11 {
+            section.wrong("provider", "expected \"file\": this build has no PKCS#11, build with --features pkcs11");
+        }
+        if module.is_none() || label.is_none() || pin.is_none() {
+            section.wrong("provider", "\"pkcs11\" needs module, token and one of pin_file and pin_env beside it");
+        }
+        module.zip(label).zip(pin).map(|((module, label), pin)| Token { module, label, pin })
+    } else {
+        None
+    };
     let path = section.path("path").unwrap_or_else(|| section.relative("keys"));
     section.finish();
-    path
+    (path, token)
 }
 
 fn vault(mut section: Section<'_>) -> Vault {

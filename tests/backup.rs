@@ -91,11 +91,11 @@ fn copied(from: &Path, to: &Path) {
 
 /// Restores it; a killed cell's storage may still be letting go.
 fn restore(file: &Path, dir: &Path, since: &Since) -> Restored {
-    restored(file, dir, since).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
+    restored(file, dir, since, None).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
 }
 
 fn refused(file: &Path, dir: &Path, since: &Since) -> Unusable {
-    match restored(file, dir, since) {
+    match restored(file, dir, since, None) {
         Err(CreateError::Storage(why)) => why,
         other => panic!("{other:?}"),
     }

@@ -1,8 +1,10 @@
-//! Keys in a token: SoftHSM stands for one. The files hold nothing that opens anything without the token, and the end of
+//! Keys in a token: `SoftHSM` stands for one. The files hold nothing that opens anything without the token, and the end of
 //! an epoch destroys its key there. docs/spec/federation.md section 4, docs/spec/details.md S22 `[keys]`.
 //!
 //! Needs `cargo test --features pkcs11` and Debian's `softhsm2`; says "skipped" where either is missing.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod cli;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use asp_cell::store::{DataDir, Format, Layout};
 use asp_cell::testkit::search::files_with;
 use asp_cell::vault::wrapping::{PKCS11, Pin, Token};
 use asp_cell::vault::{EpochKeys as _, MediaPolicy, Scope};
+use cli::{Federation, asp_cell};
 
 const MODULES: [&str; 3] = [
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -116,4 +119,43 @@ fn keys_wrapped_by_a_token_open_with_it_alone_and_die_in_it() {
     assert!(by_file.open().is_ok(), "the PIN of a file");
     let plain = DataDir { layout: Layout::under(cells.path()), ..dir.clone() };
     assert!(plain.open().is_err(), "the files alone open nothing");
+    a_cell_runs_with_its_keys_in_the_token(&module);
+}
+
+/// `[keys] provider = "pkcs11"` by the built binary: created, run, its epoch ended, backed up, restored elsewhere.
+fn a_cell_runs_with_its_keys_in_the_token(module: &Path) {
+    let federation = Federation::new();
+    let mut cell = federation.cell("us-east-1", "US");
+    let wrapped = format!(
+        "provider = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"cells\"\npin_env = \"ASP_TOKEN_PIN\"",
+        module.display()
+    );
+    let config = fs::read_to_string(cell.config()).unwrap().replacen("provider = \"file\"", &wrapped, 1);
+    fs::remove_dir_all(&cell.dir).unwrap();
+    fs::create_dir(&cell.dir).unwrap();
+    fs::write(cell.config(), config).unwrap();
+    let dir = cell.dir.to_str().unwrap().to_owned();
+    let made = asp_cell(&["init", "--dir", &dir, "--cell", "us-east-1", "--region", "us-east-1", "--zone", "US"]);
+    assert!(made.status.success(), "{made:?}");
+    assert!(fs::read_to_string(cell.dir.join("keys/root.key")).unwrap().starts_with("wrapped:"));
+    cell.start();
+    cell.done(&["org", "add", "beta.example"]);
+    cell.done(&["keys", "rotate-epoch"]);
+    let backup = federation.dir.path().join("backup");
+    cell.done(&["backup", backup.to_str().unwrap()]);
+    cell.stop();
+
+    let (elsewhere, keys) = (federation.dir.path().join("elsewhere"), cell.dir.join("keys"));
+    fs::create_dir(&elsewhere).unwrap();
+    assert!(Command::new("cp").arg("-a").arg(&keys).arg(&elsewhere).status().unwrap().success());
+    let (file, to, ledger) =
+        (backup.to_str().unwrap(), elsewhere.to_str().unwrap(), format!("{dir}/data/erasures.log"));
+    let restore = ["restore", "--json", file, "--dir", to, "--erasures", &ledger];
+    assert_eq!(asp_cell(&restore).status.code(), Some(1), "it needs to know the token");
+    let restored = asp_cell(&[&restore[..], &["--config", &cell.config()]].concat());
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    cell.dir = elsewhere;
+    cell.start();
+    assert_eq!(cell.done(&["org", "list"])["organisations"][0]["organisation"], "beta.example");
+    cell.stop();
 }

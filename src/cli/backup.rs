@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::failure::Failure;
 use super::running::{self, document};
 use crate::api::operator::contract::BackupRequest;
+use crate::node::config::{self, Depth};
 use crate::node::create;
 use crate::store::backup::Since;
 
@@ -57,9 +58,13 @@ pub struct Restore {
 }
 
 impl Restore {
-    pub fn carry_out(self) -> Result<Answer, Failure> {
+    pub fn carry_out(self, config: Option<&Path>) -> Result<Answer, Failure> {
+        // Keys in a token: which one says a copy of the cell's configuration.
+        let config = config.filter(|config| config.exists());
+        let token = config.map(|config| config::load(config, std::env::vars_os(), Depth::Shape)).transpose()?;
+        let token = token.and_then(|settings| settings.token);
         let since = self.erasures.map_or(Since::Nothing, Since::Ledger);
-        let restored = create::restored(&self.file, &self.dir, &since)?;
+        let restored = create::restored(&self.file, &self.dir, &since, token.as_ref())?;
         let config = self.dir.join("cell.toml");
         let text = format!(
             "restored cell {} as of {}: {} rows, {} slots; look through {config}, then run it with: asp-cell run --config {config}",

@@ -143,7 +143,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Residency(verb) => verb.carry_out(config),
         Verb::Audit(verb) => verb.carry_out(config),
         Verb::Backup(verb) => verb.carry_out(config),
-        Verb::Restore(verb) => verb.carry_out(),
+        Verb::Restore(verb) => verb.carry_out(config),
         Verb::Dlq(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
     }
 }

@@ -17,6 +17,7 @@ use crate::protocol::ids::CellId;
 use crate::store::backup::{self, Restored, Since};
 use crate::store::{Layout, Unusable};
 use crate::vault::entropy::OsEntropy;
+use crate::vault::wrapping::Token;
 use crate::vault::{MediaPolicy, media};
 use zeroize::Zeroizing;
 
@@ -97,9 +98,9 @@ fn stored(layout: Layout, cell: &CellId, media: MediaPolicy) -> Result<(), Unusa
     private::write_new(&token, new_token().as_bytes())
 }
 
-/// Makes the cell of a backup in `dir`, with an operators' token of its own.
-pub fn restored(file: &Path, dir: &Path, since: &Since) -> Result<Restored, CreateError> {
-    Ok(backup::restore(file, dir, since, new_token().as_bytes(), FORMAT.version)?)
+/// Makes the cell of a backup in `dir`, with an operators' token of its own; `wrapped_by` wraps its keys, if a token does.
+pub fn restored(file: &Path, dir: &Path, since: &Since, wrapped_by: Option<&Token>) -> Result<Restored, CreateError> {
+    Ok(backup::restore(file, dir, since, wrapped_by, new_token().as_bytes(), FORMAT.version)?)
 }
 
 /// 32 random bytes, base64url (docs/spec/details.md section 15).

@@ -27,6 +27,7 @@ use crate::protocol::time::Timestamp;
 use crate::vault::copying::Rebuilt;
 use crate::vault::entropy::OsEntropy;
 use crate::vault::keys::{EpochKeys as _, KeyFile};
+use crate::vault::wrapping::{self, Token};
 use crate::vault::{RootKey, Vault};
 
 const MAGIC: &[u8; 16] = b"asp-cell backup\n";
@@ -320,9 +321,16 @@ pub struct Restored {
 /// Restores a backup into `dir`, where the cell's keys must lie and no cell: database, vault, erasure ledger, then
 /// `cell.toml`. Cut short, it may be begun again.
 ///
-/// `token` becomes the operators' token; `known` is the newest database format this build reads.
-pub fn restore(file: &Path, dir: &Path, since: &Since, token: &[u8], known: u32) -> Result<Restored, Unusable> {
-    let layout = Layout::under(dir);
+/// `wrapped_by` is the token that wraps those keys, if one does; `token` becomes the operators' token; `known` is the newest database format this build reads.
+pub fn restore(
+    file: &Path,
+    dir: &Path,
+    since: &Since,
+    wrapped_by: Option<&Token>,
+    token: &[u8],
+    known: u32,
+) -> Result<Restored, Unusable> {
+    let layout = Layout { token: wrapped_by.cloned(), ..Layout::under(dir) };
     let (mut backup, header) = Reading::open(file)?;
     if header.format > known {
         return Err(Unusable::Newer { path: file.to_owned(), found: header.format, known });
@@ -330,8 +338,9 @@ pub fn restore(file: &Path, dir: &Path, since: &Since, token: &[u8], known: u32)
     let mark = dir.join(UNFINISHED);
     vacant(dir, &layout, &mark)?;
     private::check_dir(&layout.keys)?;
-    let root = RootKey::read(&layout.root_key())?;
-    let epochs = KeyFile::open(&layout.epoch_key())?;
+    let wrapper = wrapping::open(layout.token.as_ref(), header.cell.as_str())?;
+    let root = RootKey::read(&layout.root_key(), wrapper.as_deref())?;
+    let epochs = KeyFile::open(&layout.epoch_key(), wrapper)?;
     let epochs = epochs.keys().map_err(|error| Unusable::io(&layout.epoch_key(), &error))?;
     let erasures = match since {
         Since::Ledger(path) => erasures::check(path, &root.erasure_key(), &header.erasures)?,

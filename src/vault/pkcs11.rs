@@ -118,9 +118,10 @@ impl Wrapper for TokenKeys {
         for handle in self.find(&session, name)? {
             session.destroy_object(handle).map_err(failed)?;
         }
-        match self.find(&session, name)?.is_empty() {
-            true => Ok(()),
-            false => Err(io::Error::other("a key that was destroyed is still in the token")),
+        if self.find(&session, name)?.is_empty() {
+            Ok(())
+        } else {
+            Err(io::Error::other("a key that was destroyed is still in the token"))
         }
     }
 }

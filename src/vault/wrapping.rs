@@ -3,7 +3,7 @@
 //! A token of PKCS#11 holds one AES-256 key for each, made in it and never extractable; the file holds what it sealed
 //! (AES-GCM). Destroying the object in the token destroys the key, whatever is left of the file.
 //! Source: docs/spec/federation.md section 4 ("KMS, PKCS#11, TPM behind one trait"), docs/spec/details.md S22 `[keys]`;
-//! PKCS#11 3.0, C_GenerateKey, C_Encrypt, C_DestroyObject.
+//! PKCS#11 3.0, `C_GenerateKey`, `C_Encrypt`, `C_DestroyObject`.
 
 use std::fmt::Debug;
 use std::io;

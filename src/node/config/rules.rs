@@ -105,8 +105,7 @@ fn keys(mut section: Section<'_>) -> (std::path::PathBuf, Option<Token>) {
         let pin = file.map(Pin::File).or(variable.map(Pin::Variable));
         if !wrapping::PKCS11 {
             section.wrong("provider", "expected \"file\": this build has no PKCS#11, build with --features pkcs11");
-        }
-        if module.is_none() || label.is_none() || pin.is_none() {
+        } else if module.is_none() || label.is_none() || pin.is_none() {
             section.wrong("provider", "\"pkcs11\" needs module, token and one of pin_file and pin_env beside it");
         }
         module.zip(label).zip(pin).map(|((module, label), pin)| Token { module, label, pin })

@@ -124,7 +124,7 @@ impl Engine {
         self.weigh(batch, live, dispute.id)
     }
 
-    fn signed_verdict(
+    pub(super) fn signed_verdict(
         &mut self,
         batch: &mut Batch<'_>,
         live: &Live,
@@ -146,7 +146,7 @@ impl Engine {
             at: batch.now.max(live.kept.session.head.timestamp),
         };
         let jws = given.sign(&self.shared.signer.key);
-        keep_verdict(batch, live.kept.session.id, dispute, &jws, decides)?;
+        keep_verdict(batch, live.kept.session.id, dispute, &jws, decides || by == Ground::Time)?;
         Ok((given, jws))
     }
 
@@ -351,13 +351,14 @@ fn verdict_of(live: &Live, dispute: &Dispute, sentence: &Sentence) -> Result<Ver
     Ok(Verdict { ruling: Ruling::Resolved, severity: Some(severity), escrow: Some(escrow), payee_amount })
 }
 
-fn keep_verdict(batch: &mut Batch<'_>, session: SessionId, dispute: DisputeId, jws: &str, decides: bool) -> Step<()> {
+/// Keeps a verdict once; `ends` what ends the dispute, for which there is always room.
+fn keep_verdict(batch: &mut Batch<'_>, session: SessionId, dispute: DisputeId, jws: &str, ends: bool) -> Step<()> {
     let under = (session, MessageId(dispute.0));
     let kept = batch.txn.under(&VERDICTS, &under, Order::Forward, usize::MAX)?;
     if kept.iter().any(|(_, known)| known == jws) {
         return Ok(());
     }
-    if kept.len() >= MAX_VERDICTS && !decides {
+    if kept.len() >= MAX_VERDICTS && !ends {
         let rule = format!("a dispute takes at most {MAX_VERDICTS} verdicts; its time will end it");
         return Err(Refusal::new(Code::PolicyViolation, rule).into());
     }

@@ -124,7 +124,7 @@ impl Engine {
         let due = match (live.kept.frozen.is_none(), hosted) {
             (false, _) => None,
             (true, true) => live.kept.session.next_deadline(),
-            (true, false) => live.kept.session.overdue_at().map(|at| if at > now { at } else { now + ASK_AGAIN }),
+            (true, false) => live.kept.session.silent_at().map(|at| if at > now { at } else { now + ASK_AGAIN }),
         };
         let before = std::mem::replace(&mut live.kept.due, due);
         let mut kept = live.kept.clone();

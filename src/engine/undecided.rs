@@ -1,5 +1,5 @@
-//! Disputes that would stay open because their decision was lost: what was said of them is told again, and a member
-//! whose host is silent ends by itself what time alone can have decided.
+//! Sessions that would stand still because a decision or a record was lost: what was said of disputes is told again, a
+//! member asks its host for what should have come long ago, and ends by itself what time alone can have decided.
 //!
 //! Source: docs/spec/details.md section 6, docs/decisions.md ("Disputes").
 
@@ -7,11 +7,12 @@ use super::core::{Batch, Engine};
 use super::disputes::verdicts;
 use super::live::Live;
 use super::stop::{Step, Stop};
+use super::tables::What;
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::CellId;
 use crate::protocol::session::Dispute;
 use crate::protocol::time::Span;
-use crate::protocol::verdict::Ruling;
+use crate::protocol::verdict::{Ground, Ruling, Verdict};
 use crate::wire::frame::Said;
 
 /// A member whose host does not answer asks it again after so long.
@@ -45,26 +46,32 @@ impl Engine {
         Ok(())
     }
 
-    /// At a member, after the session's end: the time of a dispute is over, and the host has said nothing.
+    /// At a member: what fell due is `grace` ago, and the host has said nothing. It is asked for whatever it has, also by
+    /// a cell that is no party of the dispute which freezes its money; after the end some disputes end by time alone.
     pub(super) fn overdue(&mut self, batch: &mut Batch<'_>, live: &mut Live) -> Step<()> {
         if self.shared.clock_off().is_some() || live.kept.frozen.is_some() {
             return Ok(());
         }
         let session = &live.kept.session;
         let late: Vec<Dispute> = session.overdue(batch.now).cloned().collect();
-        let mut ask = false;
         for dispute in late {
             if self.by_time_alone(batch, live, &dispute)? {
                 let at = dispute.opened.at + live.kept.session.windows.dispute;
+                // What it books names this cell's word for it.
+                let (_, jws) =
+                    self.signed_verdict(batch, live, dispute.id, &Verdict::DISMISSED, Ground::Time, false)?;
                 let changes = live.kept.session.decide_beside(dispute.id, at);
-                let cause = Digest::of(&[b"asp/1.0 dismissed by time\0", dispute.id.to_string().as_bytes()]);
-                self.changed_beside(batch, live, &changes, cause)?;
-            } else {
-                ask = true;
+                self.changed_beside(batch, live, &changes, Digest::of(&[jws.as_bytes()]))?;
             }
         }
-        let host = live.kept.session.host.clone();
-        if ask { self.tell_verdicts_again(batch, live, &host) } else { Ok(()) }
+        let session = &live.kept.session;
+        let host = session.host.clone();
+        if session.silent_at().is_none_or(|at| at > batch.now) || self.backlog(batch, &host)? > BACKLOG {
+            return Ok(());
+        }
+        self.tell_verdicts_again(batch, live, &host)?;
+        self.queue(batch, &host, What::Want { session: session.id, after: session.head.sequence })?;
+        Ok(())
     }
 
     /// Whether nothing but time can have decided against the claim: a decision that it holds takes the verdict of every

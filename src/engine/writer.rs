@@ -51,9 +51,9 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("asp-writer".into()).spawn(move || {
         let guard = Guard::new(&*clock);
+        let mut trusted = watch(&guard, &*clock, &engine, &heard);
         loop {
             let mut waiting = Vec::with_capacity(BATCH);
-            let trusted = watch(&guard, &*clock, &engine, &heard);
             let next = engine.next_deadline().filter(|_| trusted);
             let wait = next.map_or(IDLE, |at| span_until(&*clock, at).min(IDLE));
             let taken = runtime.block_on(async {
@@ -62,8 +62,10 @@ pub fn start(
             if taken == 0 {
                 return;
             }
+            // Read first: a clock that was set while the writer slept is seen before anything falls due by it.
             let now = clock.now();
-            let due = next.is_some_and(|at| at <= now);
+            trusted = watch(&guard, &*clock, &engine, &heard);
+            let due = trusted && next.is_some_and(|at| at <= now);
             if waiting.is_empty() && !due && !engine.wants_tick(now) {
                 continue;
             }

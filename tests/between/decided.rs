@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use asp_cell::crypto::entropy::draw;
 use asp_cell::engine::Operation;
 use asp_cell::engine::command::{Command, Outcome, Taken};
 use asp_cell::engine::operation::Resolution;
@@ -10,7 +11,7 @@ use asp_cell::engine::request::{Noting, Spent};
 use asp_cell::protocol::beside::Beside;
 use asp_cell::protocol::dispute::{ClaimKind, EscrowTo, Filing};
 use asp_cell::protocol::escrow::HeldState;
-use asp_cell::protocol::ids::{CommitmentId, DisputeId};
+use asp_cell::protocol::ids::{CommitmentId, DisputeId, SessionId};
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::refusal::{Code, Refusal};
@@ -21,6 +22,7 @@ use asp_cell::protocol::verdict::{Given, Ground, Ruling};
 use asp_cell::wire::frame::{Body, Frame, Said};
 use serde_json::json;
 
+use super::agent::Agent;
 use super::money::{CLASSES, Deal, HOUR};
 use super::net::Net;
 
@@ -170,13 +172,14 @@ fn a_decision_that_a_revocation_kept_back_comes_before_its_record() {
     assert_eq!(deal.available(), (50_000, 0));
 }
 
-/// The buyer files a dispute.
-fn files(deal: &mut Deal, commitment: CommitmentId, claim: ClaimKind) -> DisputeId {
-    let id = DisputeId(deal.id().0);
+/// An agent files a dispute.
+pub fn files(net: &mut Net, session: SessionId, by: &Agent, commitment: CommitmentId, claim: ClaimKind) -> DisputeId {
+    let millis = u64::try_from(net.now).unwrap();
+    let id = DisputeId(uuid::Builder::from_unix_timestamp_millis(millis, &draw(&mut net.luck)).into_uuid());
     let filing = Filing {
-        session_id: deal.session,
+        session_id: session,
         dispute_id: id,
-        sender: deal.net.seat(&deal.buyer, deal.session),
+        sender: net.seat(by, session),
         commitment_id: commitment,
         against: None,
         references: Vec::new(),
@@ -186,13 +189,12 @@ fn files(deal: &mut Deal, commitment: CommitmentId, claim: ClaimKind) -> Dispute
         payee_amount: None,
         parts: BTreeMap::new(),
     };
-    let (said, now) = (Beside::Dispute(Box::new(filing)), Timestamp(deal.net.now));
-    let proven = deal.buyer.proof(&said.path(), Some(said.envelope()), now, &mut deal.net.luck);
+    let (said, now) = (Beside::Dispute(Box::new(filing)), Timestamp(net.now));
+    let proven = by.proof(&said.path(), Some(said.envelope()), now, &mut net.luck);
     let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
     let vouched = proven.vouch(said, now).unwrap();
-    let noting = Noting { caller: Net::caller(&deal.buyer), vouched, parts: BTreeMap::new(), spent, salt: None };
-    let home = deal.buyer.home;
-    let taken = deal.net.commit(home, Command::Beside(Box::new(noting))).0;
+    let noting = Noting { caller: Net::caller(by), vouched, parts: BTreeMap::new(), spent, salt: None };
+    let taken = net.commit(by.home, Command::Beside(Box::new(noting))).0;
     assert!(matches!(taken, Outcome::Message(Ok(Taken::Queued | Taken::Placed { .. }))), "{taken:?}");
     id
 }
@@ -202,7 +204,7 @@ fn files(deal: &mut Deal, commitment: CommitmentId, claim: ClaimKind) -> Dispute
 fn verdicts_that_differ_are_for_both_operators() {
     let (mut deal, delivery) = Deal::new(false);
     deal.pay("60.00", delivery);
-    let id = files(&mut deal, delivery, ClaimKind::NonDelivery);
+    let id = files(&mut deal.net, deal.session, &deal.buyer, delivery, ClaimKind::NonDelivery);
     deal.net.carry(0, 1);
     deal.net.carry(1, 0);
     assert_eq!(dispute(&deal, 0).derived.ruling, Ruling::Dismissed, "nothing is missing before its grace is over");

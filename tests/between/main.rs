@@ -30,6 +30,7 @@ mod parts;
 mod refused;
 mod reordered;
 mod sybils;
+mod thirds;
 mod timers;
 mod trust;
 mod whole;

@@ -19,6 +19,12 @@ impl Session {
         self.timers().map(|(at, _)| at).min()
     }
 
+    /// At a member: when the host is so late with what fell due first that it may have been lost on its way.
+    #[must_use]
+    pub fn silent_at(&self) -> Option<Timestamp> {
+        self.next_deadline().map(|at| at + self.windows.grace)
+    }
+
     /// The event that has fallen due first; apply it and ask again.
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Option<SystemEvent> {

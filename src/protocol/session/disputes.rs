@@ -293,12 +293,6 @@ impl Session {
         self.waiting().filter(move |(at, _)| *at <= now).map(|(_, dispute)| dispute)
     }
 
-    /// When the first of them is.
-    #[must_use]
-    pub fn overdue_at(&self) -> Option<Timestamp> {
-        self.waiting().map(|(at, _)| at).min()
-    }
-
     fn waiting(&self) -> impl Iterator<Item = (Timestamp, &Dispute)> {
         let open = self.disputes.iter().filter(|dispute| dispute.is_open() && self.state.is_final());
         open.map(|dispute| (dispute.opened.at + self.windows.dispute + self.windows.grace, dispute))

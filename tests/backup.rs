@@ -179,6 +179,56 @@ async fn nothing_erased_is_back() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A hold put after the backup keeps what it kept; one released after it holds nothing back any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_since_the_backup_are_honoured() -> Result<(), Failure> {
+    let erase = |session| Operation::Erase {
+        org: "acme.example".parse().unwrap(),
+        scope: ErasureScope::Session(session),
+        ground: "GDPR Art. 17(1)(b)".to_owned(),
+    };
+    let (mut net, buyer, _, kept) = start().await?;
+    let seller = net.agent(SELLER)?;
+    let gone = deal::open(&buyer, &[&seller]).await?;
+    let home = net.cell(HOME)?;
+    let hold = |session| Operation::HoldAdd { session, reason: "matter 12".to_owned() };
+    let before = home.operate(hold(gone)).await?;
+    let file = backup(&net, "cell.backup").await?;
+
+    let home = net.cell(HOME)?;
+    home.operate(hold(kept)).await?;
+    for session in [kept, gone] {
+        assert_eq!(home.operate(erase(session)).await?["status"], "held");
+    }
+    let before = before["holdId"].as_str().unwrap().parse().unwrap();
+    home.operate(Operation::HoldRelease { hold: before }).await?;
+    let listed = home.operate(Operation::HoldList).await?;
+    let statuses = |asked: &Value| -> Vec<Value> {
+        asked["requests"].as_array().unwrap().iter().map(|request| request["status"].clone()).collect()
+    };
+    let end = tokio::time::Instant::now() + SOON;
+    while statuses(&home.operate(Operation::EraseStatus { request: None }).await?) != ["held", "logical"] {
+        assert!(tokio::time::Instant::now() < end, "the hold has ended and the erasure has not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ledger = net.dir().join("erasures.copy");
+    fs::copy(net.cell(HOME)?.data_dir().join("erasures.log"), &ledger).unwrap();
+
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Ledger(ledger));
+    for _ in 0..2 {
+        net.restart(HOME).await?;
+        let home = net.cell(HOME)?;
+        assert_eq!(home.operate(Operation::HoldList).await?, listed, "the holds in force are those");
+        assert_eq!(statuses(&home.operate(Operation::EraseStatus { request: None }).await?), ["held", "logical"]);
+        assert_eq!(phone(&buyer.messages(kept, 2).await?)["value"]["phone"], CANARY, "what is held is kept");
+        let first = &buyer.messages(gone, 0).await?[0];
+        assert_eq!(first["parts"]["invitees"]["status"], "erased", "{first}");
+        net.stop(HOME).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_is_refused_and_leaves_nothing() -> Result<(), Failure> {
     let (mut net, _, _, _) = start().await?;

@@ -20,7 +20,7 @@ use super::forgotten::Erased;
 use super::holds::held_by;
 use super::operation::ErasureScope;
 use super::stop::{Step, Stop};
-use super::tables::{ERASURES, What};
+use super::tables::{ERASURES, SUBJECTS, What};
 use crate::protocol::ids::{OrgName, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
@@ -235,13 +235,20 @@ impl Engine {
         let before = if untouched { std::mem::take(&mut erasure.deferred) } else { BTreeMap::new() };
         if untouched && !held.is_empty() && held.len() == plan.sessions.len() && !plan.beside {
             erasure.deferred =
-                held.into_iter().map(|(id, held_by)| (id, Deferred { secrets: Vec::new(), held_by })).collect();
+                held.into_iter().map(|(id, held_by)| (id, Deferred { held_by, ..Deferred::default() })).collect();
             if erasure.deferred != before {
                 self.wait(batch, request, &mut erasure)?;
             }
             return Ok(false);
         }
-        let moved = self.seal_anew(batch, request, &mut erasure, &plan, &held)?;
+        let mut moved = self.seal_anew(batch, request, &mut erasure, &plan, &held)?;
+        // A name that an order only points at is not found again once its secret is gone: what is to go is written first.
+        if erasure.ordered.is_some() && !plan.secrets.is_empty() {
+            moved = true;
+            for key in plan.listed.iter().filter(|key| !plan.secrets.contains(&key.0) && !held.contains_key(&key.1)) {
+                batch.remove(&SUBJECTS, key);
+            }
+        }
         erasure.doomed.extend(plan.secrets);
         if moved {
             erasure.stage = Stage::Moved;
@@ -284,13 +291,13 @@ impl Engine {
 
     /// Holds have ended, or not: goes on with the sessions that none is left of.
     fn resume(&mut self, batch: &mut Batch<'_>, request: Uuid, mut erasure: Erasure) -> Step<bool> {
-        let mut free = BTreeMap::new();
+        let mut free: BTreeMap<SessionId, Deferred> = BTreeMap::new();
         let before = erasure.deferred.clone();
         for (session, deferred) in &before {
             let by = held_by(&batch.txn, *session)?;
             if by.is_empty() {
                 erasure.deferred.remove(session);
-                free.insert(*session, deferred.secrets.clone());
+                free.insert(*session, deferred.clone());
             } else if let Some(kept) = erasure.deferred.get_mut(session) {
                 kept.held_by = by.into_iter().map(str::to_owned).collect();
             }
@@ -302,9 +309,15 @@ impl Engine {
             return Ok(false);
         }
         let plan = self.plan(batch, &erasure)?;
-        for (session, secrets) in free {
+        for (session, Deferred { secrets, seats, .. }) in free {
             erasure.sessions.insert(session);
             erasure.doomed.extend(secrets);
+            for seat in seats {
+                self.forget_seat(batch, seat, session)?;
+            }
+            for key in plan.listed.iter().filter(|key| erasure.ordered.is_some() && key.1 == session) {
+                batch.remove(&SUBJECTS, key);
+            }
             let victims = plan.sessions.get(&session).map(|share| &share.victims).filter(|victims| !victims.is_empty());
             if let Some(victims) = victims {
                 let old = self.renew(batch, session, &erasure.organisation, victims, &mut erasure.done)?;
@@ -348,10 +361,10 @@ impl Engine {
             };
             self.scrub_session(batch, session, &sequences, &doomed, &mut erasure.done)?;
             for key in plan.listed.iter().filter(|key| key.1 == session) {
-                batch.remove(&super::tables::SUBJECTS, key);
+                batch.remove(&SUBJECTS, key);
             }
         }
-        self.forget_beside(batch, &erasure)?;
+        self.forget_beside(batch, &mut erasure, &doomed)?;
         batch.wrote = true;
         erasure.stage = Stage::Done;
         erasure.refusal = None;

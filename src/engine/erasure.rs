@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{CellId, MessageId, OrgName, SessionId};
+use crate::protocol::ids::{CellId, MessageId, OrgName, ParticipantId, SessionId};
 use crate::protocol::time::Timestamp;
 use crate::store::Table;
 use crate::vault::Tag;
@@ -19,6 +19,9 @@ pub const UNFINISHED: Table<[u8; 16], ()> = Table::new("unfinished");
 pub const HOLDS: Table<[u8; 16], Hold> = Table::new("holds");
 /// The same by session.
 pub const HELD: Table<(SessionId, [u8; 16]), ()> = Table::new("held");
+
+/// The sessions an agent sits or sat in, wherever it is at home, and as whom: all that its secret may reach.
+pub const SAT: Table<(Tag, SessionId), ParticipantId> = Table::new("sat");
 
 /// An operator's hold on a session: nothing of it is erased while it is in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,6 +71,8 @@ pub struct Deferred {
     pub secrets: Vec<Tag>,
     /// `operator`, `dispute`, `escrow`.
     pub held_by: Vec<String>,
+    /// The forgotten agents whose way to it ends then.
+    pub seats: Vec<Tag>,
 }
 
 /// What an erasure found and did.

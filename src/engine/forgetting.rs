@@ -5,14 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::{Batch, Engine};
-use super::erasure::{Erasure, Target};
+use super::erasure::{Erasure, SAT, Target};
 use super::operation::ErasureScope;
 use super::rescoping::Victims;
 use super::scopes;
 use super::stop::Step;
 use super::tables::{
-    self, AGENTS, AGENTS_OF, BESIDE, Copies, EN_ROUTE, FEED, KEYS, KEYS_OF, OPENED, PENDING, Pending, SESSIONS_OF,
-    SUBJECTS,
+    self, AGENTS, AGENTS_OF, BESIDE, Copies, EN_ROUTE, FEED, KEYS, KEYS_OF, PENDING, Pending, SESSIONS_OF, SUBJECTS,
 };
 use super::view::View;
 use crate::crypto::digest::Digest;
@@ -47,6 +46,26 @@ pub(super) struct Share {
     pub secrets: Vec<Tag>,
     /// Parts that have no secret of their own.
     pub victims: Victims,
+}
+
+/// Adds all sessions that an agent sits or sat in.
+pub(super) fn sat_in(batch: &Batch<'_>, agent: Tag, plan: &mut Plan) -> Result<(), Fault> {
+    for ((_, session), _) in batch.txn.under(&SAT, &(agent,), Sorted::Forward, usize::MAX)? {
+        plan.sessions.entry(session).or_default();
+    }
+    Ok(())
+}
+
+/// Adds all parts that a data subject's secret protects.
+fn listed_under(batch: &Batch<'_>, subject: Tag, plan: &mut Plan) -> Result<(), Fault> {
+    let some = || Share { sequences: Some(BTreeSet::new()), ..Share::default() };
+    for (key, _) in batch.txn.under(&SUBJECTS, &(subject,), Sorted::Forward, usize::MAX)? {
+        if let Some(sequences) = &mut plan.sessions.entry(key.1).or_insert_with(some).sequences {
+            sequences.insert(key.2);
+        }
+        plan.listed.insert(key);
+    }
+    Ok(())
 }
 
 /// A message as far as this cell has it.
@@ -133,11 +152,7 @@ impl Engine {
             }
             Some(Target::Subject) => {
                 plan.secrets.insert(tag);
-                for (key, _) in batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, usize::MAX)? {
-                    let share = plan.sessions.entry(key.1).or_default();
-                    share.sequences.get_or_insert_default().insert(key.2);
-                    plan.listed.insert(key);
-                }
+                listed_under(batch, tag, &mut plan)?;
                 for session in self.waiting_under(batch, tag)?.into_keys() {
                     plan.sessions.entry(session).or_default().sequences.get_or_insert_default();
                 }
@@ -145,9 +160,7 @@ impl Engine {
             Some(Target::Agent(agent)) => {
                 plan.secrets.insert(tag);
                 plan.beside = true;
-                for (_, session) in batch.txn.under(&OPENED, &(*agent,), Sorted::Forward, usize::MAX)? {
-                    plan.sessions.entry(session).or_default();
-                }
+                sat_in(batch, *agent, &mut plan)?;
             }
             Some(Target::Organisation) => {
                 plan.secrets.insert(tag);
@@ -160,6 +173,10 @@ impl Engine {
             Some(Target::Ordered(items)) => {
                 for (by_part, item) in items {
                     self.plan_item(batch, organisation, (*by_part, item), &mut plan)?;
+                }
+                let secrets: Vec<Tag> = plan.secrets.iter().chain(&erasure.doomed).copied().collect();
+                for secret in secrets {
+                    listed_under(batch, secret, &mut plan)?;
                 }
             }
             None => {}
@@ -226,11 +243,13 @@ impl Engine {
         }
     }
 
-    /// What of an erasure is in no session: agents' own rows.
-    pub(super) fn forget_beside(&mut self, batch: &mut Batch<'_>, erasure: &Erasure) -> Step<()> {
-        match &erasure.scope {
-            Some(Target::Agent(agent)) => self.forget_agent(batch, *agent, erasure),
-            Some(Target::Organisation) => {
+    /// What of an erasure is in no session: agents' own rows. They go with the scope's own secret, once: an agent that
+    /// is registered again meanwhile is another matter, whatever a hold has kept of the old one.
+    pub(super) fn forget_beside(&mut self, batch: &mut Batch<'_>, erasure: &mut Erasure, doomed: &[Tag]) -> Step<()> {
+        let first = doomed.contains(&erasure.tag);
+        match erasure.scope.clone() {
+            Some(Target::Agent(agent)) if first => self.forget_agent(batch, agent, erasure),
+            Some(Target::Organisation) if first => {
                 let org = self.shared.org_tag(&erasure.organisation);
                 for ((_, agent), ()) in batch.txn.under(&AGENTS_OF, &(org,), Sorted::Forward, usize::MAX)? {
                     self.forget_agent(batch, agent, erasure)?;
@@ -246,13 +265,16 @@ impl Engine {
                 }
                 Ok(())
             }
-            Some(Target::Session(_) | Target::Message(..) | Target::Ordered(_)) | None => Ok(()),
+            Some(
+                Target::Session(_) | Target::Message(..) | Target::Ordered(_) | Target::Agent(_) | Target::Organisation,
+            )
+            | None => Ok(()),
         }
     }
 
     /// An agent's profile, keys and stream, and what leads from its name to its seats; a session under a hold keeps
     /// its seat until the hold ends.
-    fn forget_agent(&mut self, batch: &mut Batch<'_>, tag: Tag, erasure: &Erasure) -> Step<()> {
+    fn forget_agent(&mut self, batch: &mut Batch<'_>, tag: Tag, erasure: &mut Erasure) -> Step<()> {
         batch.remove(&AGENTS, &tag);
         batch.remove(&tables::REPUTATIONS, &tag);
         for (key, _) in batch.txn.under(&tables::BOOKED, &(tag,), Sorted::Forward, usize::MAX)? {
@@ -277,23 +299,30 @@ impl Engine {
             batch.remove(&KEYS_OF, &(tag, key));
             keys.insert(key);
         }
-        for (_, session) in batch.txn.under(&OPENED, &(tag,), Sorted::Forward, usize::MAX)? {
-            if erasure.deferred.contains_key(&session) {
-                continue;
-            }
-            if let Some((participant, _)) = batch.txn.get(&tables::SEATED, &(tag, session))?
-                && let Some(seat) = batch.txn.get(&tables::SEATS, &(session, participant))?
-            {
-                batch.put(&tables::SEATS, &(session, participant), &tables::SeatRow { agent: None, ..seat })?;
-            }
-            self.unseat(batch, tag, session)?;
-            if let Some(live) = self.live.get_mut(&session) {
-                live.locals.retain(|(_, local)| *local != tag);
+        for ((_, session), _) in batch.txn.under(&SAT, &(tag,), Sorted::Forward, usize::MAX)? {
+            match erasure.deferred.get_mut(&session) {
+                Some(deferred) => deferred.seats.push(tag),
+                None => self.forget_seat(batch, tag, session)?,
             }
         }
         self.next.feed.remove(&tag);
         self.directory_changes.extend(keys.into_iter().map(|key| (Some(key), None)));
         batch.effects.agents.insert(tag);
+        Ok(())
+    }
+
+    /// What leads from an agent's name to its seat in a session.
+    pub(super) fn forget_seat(&mut self, batch: &mut Batch<'_>, tag: Tag, session: SessionId) -> Result<(), Fault> {
+        if let Some(participant) = batch.txn.get(&SAT, &(tag, session))?
+            && let Some(seat) = batch.txn.get(&tables::SEATS, &(session, participant))?
+        {
+            batch.put(&tables::SEATS, &(session, participant), &tables::SeatRow { agent: None, ..seat })?;
+        }
+        self.unseat(batch, tag, session)?;
+        batch.remove(&SAT, &(tag, session));
+        if let Some(live) = self.live.get_mut(&session) {
+            live.locals.retain(|(_, local)| *local != tag);
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What was erased, once more: each erasure is entered in the ledger beside the database before it is acknowledged, and
-//! what a restored database does not know of is erased again before anything else happens.
+//! what a restored database does not know of is erased again before anything else happens. Operators' holds are entered
+//! too, in the same order: what was held back when the backup was made or later is held back again.
 //!
 //! Source: docs/spec/federation.md section 4 "Backups".
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::core::{Batch, Engine};
-use super::erasure::Stage;
+use super::erasure::{HOLDS, Hold, Stage};
 use super::stop::{Stop, bug};
 use super::tables::{ERASURES, Erasure, LEDGERED};
 use crate::protocol::ids::CellId;
@@ -23,6 +24,10 @@ pub enum Erased {
     Own(Uuid, Box<Erasure>),
     /// A peer's order.
     Ordered(CellId, Order),
+    /// A hold that an operator put.
+    Held(Uuid, Hold),
+    /// A hold that ended.
+    Released(Uuid),
 }
 
 impl Engine {
@@ -55,6 +60,16 @@ impl Engine {
                 }
                 Err(Stop::Fault(fault)) => return Err(fault),
             },
+            Erased::Held(id, hold) => {
+                self.keep_hold(batch, id, &hold)?;
+                self.audit(batch, "hold", "operator", &hold.session.to_string(), b"again")?;
+            }
+            Erased::Released(id) => {
+                if let Some(hold) = batch.txn.get(&HOLDS, id.as_bytes())? {
+                    self.drop_hold(batch, id, &hold);
+                    self.audit(batch, "hold", "operator", &hold.session.to_string(), b"released again")?;
+                }
+            }
         }
         // It is in the ledger.
         batch.erases.clear();

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::core::{Batch, Engine};
 use super::erasure::{HELD, HOLDS, Hold};
+use super::forgotten::Erased;
 use super::stop::Step;
 use super::tables::{DUES, ESCROWS, SESSIONS};
 use crate::protocol::ids::SessionId;
@@ -33,9 +34,9 @@ impl Engine {
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("no session {session} in this cell")).at("/session"))?;
         let id = self.uuid7(batch.now);
         let hold = Hold { session, reason: reason.to_owned(), since: batch.now };
-        batch.put(&HOLDS, id.as_bytes(), &hold)?;
-        batch.put(&HELD, &(session, id.into_bytes()), &())?;
+        self.keep_hold(batch, id, &hold)?;
         self.audit(batch, "hold", "operator", &session.to_string(), reason.as_bytes())?;
+        batch.erases.push(Erased::Held(id, hold.clone()));
         Ok(shown(id, &hold))
     }
 
@@ -45,15 +46,26 @@ impl Engine {
         let hold = found.ok_or_else(|| {
             Refusal::new(Code::NotFound, format!("no hold {id} in force; see `hold list`")).at("/hold")
         })?;
-        batch.remove(&HOLDS, id.as_bytes());
-        batch.remove(&HELD, &(hold.session, id.into_bytes()));
+        self.drop_hold(batch, id, &hold);
         self.audit(batch, "hold", "operator", &hold.session.to_string(), b"release")?;
-        self.look_again(hold.session);
+        batch.erases.push(Erased::Released(id));
         let mut shown = shown(id, &hold);
         if let Value::Object(members) = &mut shown {
             members.insert("released".to_owned(), json!(batch.now));
         }
         Ok(shown)
+    }
+
+    pub(super) fn keep_hold(&self, batch: &mut Batch<'_>, id: Uuid, hold: &Hold) -> Result<(), Fault> {
+        batch.put(&HOLDS, id.as_bytes(), hold)?;
+        batch.put(&HELD, &(hold.session, id.into_bytes()), &())
+    }
+
+    /// What waited for it is looked at again.
+    pub(super) fn drop_hold(&mut self, batch: &mut Batch<'_>, id: Uuid, hold: &Hold) {
+        batch.remove(&HOLDS, id.as_bytes());
+        batch.remove(&HELD, &(hold.session, id.into_bytes()));
+        self.look_again(hold.session);
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::core::{Batch, Engine};
 use super::erasure::{Answer, Done, Erasure, Stage, Target};
-use super::forgetting::Plan;
+use super::forgetting::{Plan, sat_in};
 use super::forgotten::Erased;
 use super::rescoping::Victims;
 use super::scopes;
@@ -231,6 +231,8 @@ impl Engine {
             let names = self.names(batch, session)?;
             if let Some(agent) = names.get(&participant).filter(|agent| agent.organisation() == *organisation) {
                 plan.secrets.insert(self.shared.tags.scope(&Scope::Agent(agent.clone())));
+                // Its secret reaches further than the order does: what a hold protects there is kept back.
+                sat_in(batch, self.shared.agent_tag(agent), plan)?;
             }
             return Ok(());
         };

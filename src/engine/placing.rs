@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::border::orgs_in;
 use super::core::{Batch, Engine};
+use super::erasure::SAT;
 use super::live::Live;
 use super::scopes::{self, Owned};
 use super::stop::{Step, bug};
@@ -259,8 +260,9 @@ impl Engine {
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
         self.note_known(batch, &live.kept.session, participant, (cell, sitter))?;
         batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
-        let agent = Some(self.shared.agent_tag(&sitter.agent));
-        let row = SeatRow { organisation, cell: cell.clone(), agent, sealed: Some(sealed) };
+        let agent = self.shared.agent_tag(&sitter.agent);
+        batch.put(&SAT, &(agent, session), &participant)?;
+        let row = SeatRow { organisation, cell: cell.clone(), agent: Some(agent), sealed: Some(sealed) };
         batch.put(&SEATS, &(session, participant), &row)?;
         Ok(())
     }

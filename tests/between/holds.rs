@@ -1,13 +1,20 @@
 //! What a hold keeps, and that nothing asked for meanwhile is lost. docs/spec/federation.md section 4 "Legal hold".
 
+use asp_cell::crypto::digest::Digest;
 use asp_cell::engine::Operation;
 use asp_cell::engine::command::Command;
+use asp_cell::engine::erasure::SAT;
 use asp_cell::engine::operation::ErasureScope;
+use asp_cell::engine::tables::{AGENTS, SEATED};
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::json::Json;
+use asp_cell::protocol::time::Timestamp;
+use asp_cell::store::{Order, View as _};
+use asp_cell::wire::frame::{Body, Item, Order as FrameOrder};
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::hostile::says;
 use super::net::Net;
 
 const ALL: [&str; 5] = ["card", "content", "metadata", "personal", "trust"];
@@ -149,4 +156,74 @@ fn a_peer_that_holds_all_of_it_refuses_with_its_ground_and_certifies_later() {
     let shown = status(&mut net, 0, &asked["requestId"]);
     assert_eq!(shown["payload"]["recipients"][0]["status"], "certified");
     assert!(!reads(&net, &seller, session, "Ada"));
+}
+
+/// What a hold kept of an agent or organisation is no reach for it later: whoever is registered anew meanwhile stays.
+#[test]
+fn an_agent_registered_anew_outlives_the_end_of_a_hold() {
+    for whole in [false, true] {
+        let (mut net, buyer, seller) = two();
+        let session = net.open(&[&buyer, &seller], "Restock");
+        tell(&mut net, &buyer, session, "Ada");
+        let held = hold(&mut net, 0, session);
+        let scope = if whole { ErasureScope::Organisation } else { ErasureScope::Agent(buyer.id.clone()) };
+        let asked = erase(&mut net, 0, scope);
+        if whole {
+            let request = asked["requestId"].as_str().unwrap().parse().unwrap();
+            net.operate(0, Operation::EraseApprove { request }).unwrap();
+        }
+        net.rest();
+        let seats = |net: &Net| net.read(0, |view| view.rows.range(&SEATED, .., Order::Forward, 9).unwrap().len());
+        assert_eq!(seats(&net), 1, "its seat is kept with what is held");
+        let again = net.agent("org0.example/buyer");
+        net.operate(0, Operation::HoldRelease { hold: held }).unwrap();
+        net.rest();
+        assert_eq!(seats(&net), 0);
+        let (agents, sat) = net.read(0, |view| {
+            (
+                view.rows.range(&AGENTS, .., Order::Forward, 9).unwrap().len(),
+                view.rows.range(&SAT, .., Order::Forward, 9).unwrap().len(),
+            )
+        });
+        assert_eq!((agents, sat), (1, 1), "{whole}: the new agent stays, and of the old one no way to its seat");
+        let next = net.open(&[&again, &seller], "Restock");
+        assert_eq!(net.messages(&seller, next).unwrap().len(), 2);
+        assert!(!reads(&net, &seller, session, "Ada"));
+    }
+}
+
+/// An order by one of its sessions reaches no further into what is held than one that names them all.
+#[test]
+fn an_order_that_leaves_a_session_out_reaches_no_hold_there() {
+    for subject in [false, true] {
+        let (mut net, buyer, seller) = two();
+        let [named, kept] = [(), ()].map(|()| net.open(&[&buyer, &seller], "Restock"));
+        for session in [named, kept] {
+            tell(&mut net, &buyer, session, "Ada");
+        }
+        let held = hold(&mut net, 1, kept);
+        let participant = Some(net.seat(&buyer, named));
+        let name = net.read(1, |view| view.logged(named, 3).unwrap().unwrap().1.parts.keys().next().unwrap().clone());
+        let item = if subject {
+            Item { session_id: named, participant: None, parts: Some(vec![(3, vec![name])]), waiting: Vec::new() }
+        } else {
+            Item { session_id: named, participant, parts: None, waiting: Vec::new() }
+        };
+        let order = FrameOrder {
+            request: uuid::Uuid::from_u128(5),
+            organisation: "org0.example".parse().unwrap(),
+            tag: Digest::of(&[b"tag"]),
+            kind: if subject { "subject" } else { "agent" }.to_owned(),
+            ground: "none".to_owned(),
+            requested_at: Timestamp(net.now),
+            items: vec![item],
+        };
+        says(&mut net, 0, 1, vec![Body::Erase(order)]);
+        net.rest();
+        assert!(!reads(&net, &seller, named, "Ada"), "{subject}");
+        assert!(reads(&net, &seller, kept, "Ada"), "{subject}: what is held is kept");
+        net.operate(1, Operation::HoldRelease { hold: held }).unwrap();
+        net.rest();
+        assert!(!reads(&net, &seller, kept, "Ada"), "{subject}: the same secret, the same end");
+    }
 }

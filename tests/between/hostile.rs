@@ -34,7 +34,7 @@ fn two() -> (Net, Agent, Agent, SessionId) {
 }
 
 /// Cell `a` says these to cell `b`, whatever its engine would say.
-fn says(net: &mut Net, a: usize, b: usize, bodies: Vec<Body>) {
+pub fn says(net: &mut Net, a: usize, b: usize, bodies: Vec<Body>) {
     let (from, to) = (net.cells[a].id.clone(), net.cells[b].id.clone());
     let frames = (1_u64..).zip(bodies).map(|(number, body)| {
         let on_behalf_of = match &body {

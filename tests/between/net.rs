@@ -20,7 +20,7 @@ use asp_cell::protocol::json::Json;
 use asp_cell::protocol::message::Message;
 use asp_cell::protocol::part::{DELEGATE, Salt};
 use asp_cell::protocol::performative::Performative;
-use asp_cell::protocol::refusal::Refusal;
+use asp_cell::protocol::refusal::{Code, Refusal};
 use asp_cell::protocol::time::{Span, Timestamp};
 use serde_json::{Value, json};
 
@@ -37,6 +37,10 @@ pub struct Net {
     homes: BTreeMap<OrgName, usize>,
     /// What commits raised.
     pub alarms: Vec<String>,
+    /// The cell whose disk may fail: it loses its power then, and starts again at once.
+    pub frail: Option<usize>,
+    /// How often that happened.
+    pub crashes: usize,
 }
 
 impl Net {
@@ -57,6 +61,8 @@ impl Net {
             enrolment: BTreeMap::new(),
             homes: BTreeMap::new(),
             alarms: Vec::new(),
+            frail: None,
+            crashes: 0,
         };
         for cell in 0..cells {
             net.org(&format!("org{cell}.example"), cell);
@@ -83,7 +89,14 @@ impl Net {
     pub fn commit(&mut self, cell: usize, command: Command) -> (Outcome, Effects) {
         self.now += 1;
         let (engine, store) = self.cells[cell].up.as_mut().unwrap();
-        let (outcomes, mut effects) = engine.commit(store, Timestamp(self.now), vec![command, Command::Tick]).unwrap();
+        let done = engine.commit(store, Timestamp(self.now), vec![command, Command::Tick]);
+        if done.is_err() && self.frail == Some(cell) {
+            self.crashes += 1;
+            self.cells[cell].cut_power(&mut self.luck);
+            self.cells[cell].restart(Timestamp(self.now));
+            return (Outcome::Done, Effects::default());
+        }
+        let (outcomes, mut effects) = done.unwrap();
         self.alarms.append(&mut effects.alarms);
         (outcomes.into_iter().next().unwrap(), effects)
     }
@@ -105,10 +118,31 @@ impl Net {
     }
 
     fn operated(&mut self, cell: usize, command: Command) -> Result<Value, Refusal> {
+        let before = self.crashes;
         match self.commit(cell, command).0 {
             Outcome::Operated(done) => done,
+            Outcome::Done if self.crashes > before => Err(Refusal::new(Code::CapacityUnavailable, "the cell fell")),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same cells on disks of their own, as they are now, started again.
+    pub fn fork(&self, seed: u64) -> Self {
+        let mut net = Self {
+            now: self.now,
+            luck: Seeded::new(seed),
+            cells: self.cells.iter().map(Cell::fork).collect(),
+            sent: self.sent.clone(),
+            enrolment: self.enrolment.clone(),
+            homes: self.homes.clone(),
+            alarms: Vec::new(),
+            frail: None,
+            crashes: 0,
+        };
+        for cell in &mut net.cells {
+            cell.restart(Timestamp(net.now));
+        }
+        net
     }
 
     /// Time passes; every cell's timers fire.
@@ -200,11 +234,14 @@ impl Net {
         let last = frames.last().map(|(number, _)| *number)?;
         let receiver = self.cells[b].shared()?;
         let (from, stream) = (self.cells[a].id.clone(), self.cells[a].shared().unwrap().stream);
-        let now = Timestamp(self.now);
+        let (now, before) = (Timestamp(self.now), self.crashes);
         let checked =
             frames.iter().map(|(number, bytes)| (*number, Checked::of(&receiver, &from, bytes, now))).collect();
         self.commit(b, Command::Inbound(from, stream, checked));
         self.settle(b);
+        if self.crashes > before {
+            return None;
+        }
         self.sent.insert((a, b), last);
         Some(last)
     }

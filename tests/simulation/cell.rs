@@ -73,6 +73,30 @@ impl Cell {
         self.vault = self.vault.power_cut(luck);
     }
 
+    /// The same cell on disks of its own, as they are now; down.
+    pub fn fork(&self) -> Self {
+        let copy = |disk: &SimulatedDisk| SimulatedDisk::from_image(disk.image());
+        Self {
+            id: self.id.clone(),
+            zone: self.zone,
+            peers: self.peers.clone(),
+            database: copy(&self.database),
+            vault: copy(&self.vault),
+            keys: copy(&self.keys),
+            store_key: self.store_key,
+            tag_key: self.tag_key,
+            signer: self.signer.clone(),
+            seed: self.seed,
+            up: None,
+        }
+    }
+
+    /// From now on every change but the next few fails: of the vault, or of the database.
+    pub fn fail_after(&self, vault: bool, changes: u64) {
+        let disk = if vault { &self.vault } else { &self.database };
+        disk.fail_after(changes, std::io::ErrorKind::Other);
+    }
+
     /// Starts again on what the disks hold.
     pub fn restart(&mut self, now: Timestamp) {
         let keys = KeyFile::open_on(self.keys.clone());

@@ -15,6 +15,7 @@
 )]
 
 mod agent;
+#[allow(dead_code, reason = "disks that fail and copies of them are for tests/between")]
 mod cell;
 mod link;
 mod world;

@@ -19,7 +19,7 @@ use super::net::Net;
 const ALL: [&str; 5] = ["card", "content", "metadata", "personal", "trust"];
 
 /// Every so many changes of the database the power is cut; of the vault at each.
-const STRIDE: u64 = 5;
+const STRIDE: u64 = 11;
 
 /// Two cells with a session; `Lovelace` is what is erased, `Hopper` never is.
 struct Scene {

@@ -312,3 +312,62 @@ fn disputes_are_taken_until_their_window_after_the_end() {
     );
     assert_eq!(scene.session.outcome.map(|outcome| outcome.name()), Some("success"));
 }
+
+#[test]
+fn what_a_dispute_froze_is_freed_by_its_payee_and_not_by_its_payer() {
+    let (mut scene, dispute) = contested();
+    let terms = escrowed(3, 1, "10.00", 1);
+    let late = scene.refused(0, P::Commit, None, Some(terms));
+    assert_eq!(late.code, Code::ValidationFailed, "what is claimed is no condition any more");
+    decided(&mut scene, dispute, &Verdict::DISMISSED);
+
+    let mut scene = executing();
+    open(&mut scene, &filing(1, 0, "terms", json!({}))).unwrap();
+    let pending = scene.tell(0, P::Commit, None, Some(escrowed(3, 1, "10.00", 1)));
+    let of = |scene: &Scene| {
+        let made = scene.session.commitment(commitment_id(3)).unwrap();
+        (made.status.name(), made.held.as_ref().unwrap().state.name())
+    };
+    assert_eq!(of(&scene), ("pending", "frozen"), "from the start");
+    assert_eq!(scene.refused(0, P::Withdraw, Some(reference(pending)), None).code, Code::StateViolation);
+    let mut waiting = scene.clone();
+    assert!(waiting.pass(hours(100)).is_empty(), "nor does time free it");
+    scene.tell(1, P::Reject, Some(reference(pending)), None);
+    assert_eq!((of(&scene), moved(&scene)), (("rejected", "refunded"), vec!["0.00".to_owned()]));
+    decided(&mut scene, id(1), &Verdict::DISMISSED);
+    let claimed = claim(&mut scene);
+    scene.tell(0, P::Accept, Some(reference(claimed)), None);
+    assert_eq!(moved(&scene), ["0.00", "1800.00"]);
+}
+
+#[test]
+fn a_replaced_payment_is_refunded_though_it_is_frozen() {
+    let (mut scene, dispute) = contested();
+    scene.tell(1, P::Commit, None, Some(pledge(4, "delivery", 0)));
+    let mut other = escrowed(5, 1, "1700.00", 4);
+    other["replaces"] = json!(commitment_id(2));
+    let commit = scene.tell(0, P::Commit, None, Some(other));
+    scene.tell(1, P::Accept, Some(reference(commit)), None);
+    assert_eq!((scene.status(2), money(&scene), moved(&scene)), ("withdrawn", "refunded", vec!["0.00".to_owned()]));
+    decided(&mut scene, dispute, &Verdict::DISMISSED);
+    assert_eq!(moved(&scene), ["0.00"], "what was replaced is not paid as well");
+}
+
+#[test]
+fn a_payment_in_dispute_itself_waits_for_its_own() {
+    let (mut scene, dispute) = contested();
+    open(&mut scene, &filing(1, 0, "other", json!({"commitmentId": commitment_id(2)}))).unwrap();
+    decided(&mut scene, dispute, &Verdict::DISMISSED);
+    assert_eq!((scene.status(1), money(&scene)), ("settled", "frozen"));
+    decided(&mut scene, id(1), &Verdict::DISMISSED);
+    assert_eq!((scene.status(2), money(&scene), moved(&scene)), ("settled", "released", vec!["1800.00".to_owned()]));
+}
+
+#[test]
+fn before_anything_is_executed_there_is_nothing_to_dispute() {
+    let mut scene = Scene::conversing(json!({}));
+    scene.tell(1, P::Commit, None, Some(pledge(1, "delivery", 0)));
+    scene.tell(0, P::Escalate, None, Some(json!({"reason": "x"})));
+    let refusal = open(&mut scene, &filing(1, 0, "terms", json!({}))).unwrap_err();
+    assert_eq!(refusal.code, Code::StateViolation);
+}

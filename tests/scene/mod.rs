@@ -17,7 +17,7 @@ use asp_cell::protocol::session::{
     Act, Changes, Event, Facts, Head, History, Home, Opening, Seated, Session, State, Windows,
 };
 use asp_cell::protocol::statement::Statement as _;
-use asp_cell::protocol::terms::SystemEvent;
+use asp_cell::protocol::terms::{Body, SystemEvent};
 use asp_cell::protocol::time::{Span, Timestamp};
 use serde_json::{Value, json};
 
@@ -174,7 +174,9 @@ impl Scene {
 
     pub fn place(&mut self, message: &Message) -> Result<MessageId, Refusal> {
         let mut act = Act::of(message)?;
-        act.newcomer = (message.performative == Performative::Delegate).then(|| home(20));
+        if let Body::Delegate(call) = &act.terms.body {
+            act.newcomer = Some(home((call.delegate.0.as_u128() & 0xffff) as u64));
+        }
         let escrow = message.terms.as_ref().is_some_and(|terms| terms.value()["escrow"] == json!(true));
         if escrow {
             act.hold = self.session.hold_of(&act, self.now).map(|hold| hold.sign(holder()));
@@ -218,9 +220,10 @@ impl Scene {
         self.catch_up()
     }
 
+    /// What still falls due after the end stands beside the chain, and is no record.
     fn catch_up(&mut self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        while let Some(event) = self.session.due(self.now) {
+        while let Some(event) = self.session.due(self.now).filter(|_| !self.session.state.is_final()) {
             names.push(event.name());
             self.host(event).expect("what is due can be derived");
         }

@@ -96,6 +96,7 @@ impl Session {
             Event::System(event) => self.happen(event, head.timestamp, &mut changes),
         }
         self.head = head;
+        self.refreeze(&mut changes);
         self.end_escrows(&mut changes);
         self.settle(head.timestamp);
         changes.to = self.shown_state();

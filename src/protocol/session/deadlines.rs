@@ -75,7 +75,7 @@ impl Session {
     }
 
     fn commitment_timer(&self, commitment: &Commitment) -> Option<Timer> {
-        if self.open_dispute_about(commitment.id).is_some() {
+        if self.open_dispute_about(commitment.id).is_some() || Self::is_frozen(commitment) {
             return None;
         }
         match commitment.status {

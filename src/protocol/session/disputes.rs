@@ -163,12 +163,19 @@ impl Session {
 
     fn check_time(&self, filing: &Filing, at: Timestamp) -> Result<(), Refusal> {
         let refuse = |rule: String| Err(self.violation(filing.sender, "/commitmentId", rule));
-        match (self.state, self.closed_at.map(|closed| closed + self.windows.dispute)) {
+        let state = self.saved.unwrap_or(self.state);
+        match (state, self.closed_at.map(|closed| closed + self.windows.dispute)) {
             (State::Closed, Some(until)) if at > until => refuse(format!("disputes ended at {until}")),
-            (State::Closed | State::Executing | State::Escalated, _) => Ok(()),
-            (State::Invited | State::Introduced | State::Conversing | State::Agreeing | State::Failed, _) => {
-                refuse(format!("disputes are opened from EXECUTING on, not in {}", self.shown_state()))
-            }
+            (State::Closed | State::Executing, _) => Ok(()),
+            (
+                State::Invited
+                | State::Introduced
+                | State::Conversing
+                | State::Agreeing
+                | State::Escalated
+                | State::Failed,
+                _,
+            ) => refuse(format!("disputes are opened from EXECUTING on, not in {}", self.shown_state())),
         }
     }
 
@@ -395,7 +402,7 @@ impl Session {
         let Some(rejection) = commitment.rejection.filter(|_| contested) else { return };
         if rejection.dispute == dispute.id {
             self.change(dispute.commitment, changes, |commitment| commitment.confirm(at));
-            self.decide_escrows(dispute.commitment, |money| money, changes);
+            self.release_escrows(dispute.commitment, changes);
         } else {
             let opened = Standing { after: self.head.sequence, at };
             self.dispute_rejection(dispute.commitment, opened, changes);

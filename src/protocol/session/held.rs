@@ -82,8 +82,7 @@ impl Session {
 
     /// FULFILL of an escrowed payment: has no deadline, but no payer takes out of a dispute what it froze.
     pub(super) fn aim_payment(&self, act: &Act, payment: &Commitment) -> Aimed {
-        let frozen = payment.locked().is_some_and(|(_, state)| state == HeldState::Frozen);
-        if frozen && self.claim_paid_with(payment).is_none() {
+        if Self::is_frozen(payment) && self.claim_paid_with(payment).is_none() {
             let rule = "a dispute has frozen this payment until it is decided";
             return Err(self.violation(act.sender, "/terms/commitmentId", rule));
         }
@@ -111,7 +110,6 @@ impl Session {
     pub(super) fn confirm(&mut self, id: CommitmentId, at: Timestamp, changes: &mut Changes) {
         self.change(id, changes, |commitment| commitment.confirm(at));
         self.end_by_acceptance(id, at, changes);
-        self.refreeze(changes);
     }
 
     /// Freezes what is locked by a commitment in dispute or waits for it, and frees what no open dispute holds any more.
@@ -134,6 +132,15 @@ impl Session {
         concerned.filter_map(|commitment| commitment.locked().map(|(money, _)| money))
     }
 
+    /// Releases what waits for a commitment, but for payments that are in dispute themselves.
+    pub(super) fn release_escrows(&mut self, about: CommitmentId, changes: &mut Changes) {
+        let waits = |c: &&Commitment| c.depends_on == Some(about) && self.open_dispute_about(c.id).is_none();
+        let ids: Vec<_> = self.commitments.iter().filter(waits).map(|commitment| commitment.id).collect();
+        for id in ids {
+            self.end_escrow(id, |money| money, changes);
+        }
+    }
+
     /// Ends the escrows that a commitment holds or that wait for it by decision: the payee gets `amount` of each, at
     /// most what is there. What is paid settles, what is not is withdrawn.
     pub fn decide_escrows(&mut self, about: CommitmentId, amount: impl Fn(Money) -> Money, changes: &mut Changes) {
@@ -151,11 +158,22 @@ impl Session {
         }
     }
 
-    /// Whether the money of this payment is due to somebody now; whether it is the payee.
+    /// Refunds what its payee gave up by its own word, whatever dispute has frozen it.
+    pub(super) fn let_go(&mut self, id: CommitmentId, changes: &mut Changes) {
+        self.end_escrow(id, |money| Money::zero(money.currency), changes);
+    }
+
+    /// Whether a dispute has frozen the money of a commitment.
+    pub(super) fn is_frozen(commitment: &Commitment) -> bool {
+        commitment.locked().is_some_and(|(_, state)| state == HeldState::Frozen)
+    }
+
+    /// Whether the money of this payment is due to somebody now; whether it is the payee. The condition speaks first:
+    /// a payment that the session's end withdrew under a dispute goes where its condition went.
     fn ended(&self, payment: &Commitment) -> Option<(CommitmentId, bool)> {
         payment.locked().filter(|(_, state)| *state == HeldState::Held)?;
         let condition = payment.depends_on.and_then(|id| self.commitment(id)).map(|condition| condition.status);
-        let last = [Some(payment.status), condition].into_iter().flatten().find(|status| status.is_final())?;
+        let last = [condition, Some(payment.status)].into_iter().flatten().find(|status| status.is_final())?;
         Some((payment.id, last == Status::Settled))
     }
 

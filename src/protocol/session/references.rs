@@ -256,6 +256,8 @@ impl Session {
         let commitment = self.referenced(reference)?;
         Some(if !self.same_party(commitment.obligor, act.sender) {
             Err(self.wrong(act, "WITHDRAW names your own commitment"))
+        } else if Self::is_frozen(commitment) {
+            Err(self.wrong(act, "a dispute has frozen the money of this payment until it is decided"))
         } else if commitment.status == Status::Pending {
             Ok(Aim::Pending(commitment.id))
         } else {

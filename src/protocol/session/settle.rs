@@ -43,7 +43,10 @@ impl Session {
     pub(super) fn reject(&mut self, act: &Act, aim: Aim, head: Head, changes: &mut Changes) {
         match aim {
             Aim::Offer(offer) => self.mark(offer, OfferStatus::Rejected, None, changes),
-            Aim::Pending(id) => self.change(id, changes, |commitment| commitment.status = Status::Rejected),
+            Aim::Pending(id) => {
+                self.change(id, changes, |commitment| commitment.status = Status::Rejected);
+                self.let_go(id, changes);
+            }
             Aim::Claim(id) => {
                 self.change(id, changes, |commitment| commitment.contest(act.message_id, act.sender));
                 let opened = Standing { after: head.sequence, at: head.timestamp };
@@ -96,6 +99,7 @@ impl Session {
         let replaced = self.commitment(id).and_then(|commitment| commitment.replaces);
         let Some(replaced) = replaced else { return };
         self.change(replaced, changes, |commitment| commitment.status = Status::Withdrawn);
+        self.let_go(replaced, changes);
         for dependent in self.commitments.iter_mut().filter(|c| c.depends_on == Some(replaced) && c.id != id) {
             dependent.depends_on = Some(id);
             changes.note(dependent.id);

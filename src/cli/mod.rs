@@ -11,6 +11,7 @@ mod demo;
 mod dispute;
 mod dlq;
 mod erase;
+mod escrow;
 mod failure;
 mod hold;
 mod init;
@@ -84,6 +85,9 @@ enum Verb {
     /// What agents dispute.
     #[command(subcommand)]
     Dispute(dispute::Dispute),
+    /// Money that is held, and the way out where its session does not end it.
+    #[command(subcommand)]
+    Escrow(escrow::Escrow),
     /// Money of the cell's organisations.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -137,6 +141,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Keys(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Hold(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Dispute(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
+        Verb::Escrow(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Ledger(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Trust(verb) => verb.carry_out(config),
         Verb::Subject(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),

@@ -63,6 +63,8 @@ kinds! {
     Outcome "outcome";
     /// Money held in escrow.
     Hold "hold";
+    /// How operators end an escrow that its session does not end.
+    Escrow "escrow";
     /// An order to credit what an escrow released.
     Settlement "settlement";
     /// Where a cell stands with a peer.

@@ -267,7 +267,8 @@ impl Engine {
                 | Said::Checkpoints
                 | Said::Endorsement
                 | Said::Decision
-                | Said::Request,
+                | Said::Request
+                | Said::Escrow,
                 _,
             ) => Ok(()),
         }

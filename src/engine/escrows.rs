@@ -10,7 +10,7 @@ use super::stop::{Step, Stop, bug, fault_of};
 use super::tables::{ESCROWS, Escrow, Pending};
 use crate::crypto::digest::Digest;
 use crate::protocol::escrow::{self, Hold, Move};
-use crate::protocol::ids::ParticipantId;
+use crate::protocol::ids::{CellId, ParticipantId};
 use crate::protocol::ledger::{self, Payee};
 use crate::protocol::money::Money;
 use crate::protocol::record::Record;
@@ -61,6 +61,7 @@ impl Engine {
 
     fn lock_hold(&mut self, batch: &mut Batch<'_>, hold: Hold, act: &mut Act, cause: Digest) -> Step<()> {
         let key = (hold.session_id, hold.commitment_id);
+        self.locks_once(batch, key.0, key.1)?;
         if batch.txn.get(&ESCROWS, &key)?.is_some_and(|escrow| escrow.paid.is_none()) {
             let detail = "money is held for a commitment of that id, by a COMMIT that has no place yet";
             return Err(Refusal::new(Code::Duplicate, detail).at("/terms/commitmentId").into());
@@ -116,6 +117,7 @@ impl Engine {
     pub(super) fn relock(&mut self, batch: &mut Batch<'_>, pending: &Pending) -> Step<()> {
         let Some(receipt) = &pending.hold else { return Ok(()) };
         let hold = Hold::unproven(receipt).map_err(|why| bug(format!("a stored hold: {why}")))?;
+        self.locks_once(batch, hold.session_id, hold.commitment_id)?;
         self.book(batch, ledger::hold(&hold.payer, hold.commitment_id, hold.money), pending.envelope)?;
         let key = (hold.session_id, hold.commitment_id);
         batch.put(&ESCROWS, &key, &Escrow { hold, receipt: receipt.clone(), paid: None })?;
@@ -152,28 +154,45 @@ impl Engine {
     }
 
     fn move_one(&mut self, batch: &mut Batch<'_>, live: &Live, end: Move, cause: Digest) -> Step<()> {
+        if self.ended_before(batch, live, end, cause)? {
+            return Ok(());
+        }
         let own = self.shared.settings.cell.clone();
         let session = &live.kept.session;
         let Some(commitment) = session.commitment(end.commitment) else { return Ok(()) };
         if commitment.held.as_ref().is_none_or(|held| held.cell != own) {
             return self.decide_credit(batch, session.id, end, cause);
         }
-        let payee = session.participant(commitment.beneficiary).map_or(&own, |payee| &payee.home.cell);
-        let key = (session.id, end.commitment);
-        let open = batch.txn.get(&ESCROWS, &key)?.filter(|escrow| escrow.paid.is_none());
-        let Some(mut escrow) = open else {
+        let payee = session.participant(commitment.beneficiary).map_or(&own, |payee| &payee.home.cell).clone();
+        let open = batch.txn.get(&ESCROWS, &(session.id, end.commitment))?.filter(|escrow| escrow.paid.is_none());
+        let Some(escrow) = open else {
             let missing = format!("no money is held for commitment {} of session {}", end.commitment, session.id);
             batch.effects.alarms.push(missing);
             return Ok(());
         };
+        self.pay_out(batch, live, escrow, &payee, end.payee_amount, cause)
+    }
+
+    /// Ends an escrow of this cell: the payee, at home in `to`, gets `amount`, and the rest goes back.
+    pub(super) fn pay_out(
+        &mut self,
+        batch: &mut Batch<'_>,
+        live: &Live,
+        mut escrow: Escrow,
+        to: &CellId,
+        amount: Money,
+        cause: Digest,
+    ) -> Step<()> {
+        let here = *to == self.shared.settings.cell;
         let hold = &escrow.hold;
-        let to = if *payee == own { Payee::Here(&hold.payee) } else { Payee::Across(payee) };
-        let lines = ledger::end(&hold.payer, end.commitment, hold.money, end.payee_amount, to);
+        let key = (hold.session_id, hold.commitment_id);
+        let payee = if here { Payee::Here(&hold.payee) } else { Payee::Across(to) };
+        let lines = ledger::end(&hold.payer, hold.commitment_id, hold.money, amount, payee);
         self.book(batch, lines, cause)?;
-        if *payee != own && end.payee_amount.minor > 0 {
-            self.order(batch, live, &escrow, payee, end.payee_amount)?;
+        if !here && amount.minor > 0 {
+            self.order(batch, live, &escrow, to, amount)?;
         }
-        escrow.paid = Some(end.payee_amount);
+        escrow.paid = Some(amount);
         batch.put(&ESCROWS, &key, &escrow)?;
         Ok(())
     }

@@ -11,10 +11,9 @@ use super::core::{Batch, Engine};
 use super::erasure::{HELD, HOLDS, Hold};
 use super::forgotten::Erased;
 use super::stop::Step;
-use super::tables::{DUES, ESCROWS, SESSIONS};
+use super::tables::{DUES, ESCROWS, Kept, SESSIONS};
 use crate::protocol::ids::SessionId;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::Session;
 use crate::store::{Fault, Order, View as Rows};
 
 /// An operator's hold.
@@ -74,14 +73,15 @@ pub(super) fn held_by(rows: &impl Rows, id: SessionId) -> Result<Vec<&'static st
     let Some(kept) = rows.get(&SESSIONS, &id)? else { return Ok(Vec::new()) };
     let operator = !rows.under(&HELD, &(id,), Order::Forward, 1)?.is_empty();
     let dispute = kept.session.disputes.iter().any(crate::protocol::session::Dispute::is_open);
-    let escrow = locked(&kept.session) || unsettled(rows, id)?;
+    let escrow = locked(&kept) || unsettled(rows, id)?;
     let grounds = GROUNDS.into_iter().zip([operator, dispute, escrow]);
     Ok(grounds.filter_map(|(word, held)| held.then_some(word)).collect())
 }
 
 /// Whether the session has money that is still locked, in whichever cell.
-fn locked(session: &Session) -> bool {
-    session.commitments.iter().any(|commitment| commitment.held.as_ref().is_some_and(|held| held.state.is_open()))
+fn locked(kept: &Kept) -> bool {
+    let mut open = kept.session.commitments.iter().filter(|made| made.locked().is_some());
+    open.any(|made| !kept.unlocked.contains_key(&made.id))
 }
 
 /// Whether this cell has money locked that the session does not show yet, or waits for what it gave a payee here.

@@ -9,7 +9,7 @@
 //! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating`, `newcomers`, `meeting` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `audit`, `cosigning`, `proving`, `access` | what may cross, what waits, frames built and checked, what each cell says and has |
-//! | `booking`, `escrows`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends; between cells |
+//! | `booking`, `escrows`, `unlocking`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends, by the session or by operators; between cells |
 //! | `erasing`, `forgetting`, `rescoping`, `ordering`, `certifying`, `holds`, [`erasure`] | erasure: its steps, what it is about, what outlives it, peers' share, what is signed, what delays it, its rows |
 //! | [`revoking`], `consents`, `registry`, `forgotten`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
@@ -89,6 +89,7 @@ mod timing;
 mod transcript;
 mod trust;
 mod undecided;
+mod unlocking;
 mod verified;
 pub mod view;
 pub mod writer;

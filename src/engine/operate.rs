@@ -66,6 +66,9 @@ impl Engine {
                 let sentence = super::disputes::Sentence { outcome, severity, escrow, payee_amount };
                 self.dispute_resolve(batch, dispute, &sentence, &reason)
             }
+            Operation::EscrowResolve { session, commitment, escrow, payee_amount, reason } => {
+                self.escrow_resolve(batch, (session, commitment), escrow, payee_amount.as_deref(), &reason)
+            }
             Operation::LedgerDeposit { org, amount, currency, reference } => {
                 self.ledger_transfer(batch, &org, (&amount, &currency), reference.as_deref(), true)
             }
@@ -92,6 +95,8 @@ impl Engine {
             | Operation::EraseAwait { .. }
             | Operation::KeysRotateEpoch
             | Operation::HoldList
+            | Operation::EscrowList
+            | Operation::EscrowShow { .. }
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
             | Operation::TrustShow { .. }
@@ -180,6 +185,10 @@ pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option
             Operation::DisputeList => Ok(super::disputed::list(&rows)?),
             Operation::DisputeShow { dispute } => super::disputed::show(shared, &rows, *dispute)?,
             Operation::DisputePack { dispute } => super::disputed::pack(shared, &rows, *dispute, now)?,
+            Operation::EscrowList => Ok(super::unlocking::list(shared, &rows)?),
+            Operation::EscrowShow { session, commitment } => {
+                super::unlocking::show(shared, &rows, (*session, *commitment))?
+            }
             Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
             Operation::TrustShow { agent } => View { shared, rows: &rows }.trust_evidence(agent, now)?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
@@ -213,6 +222,7 @@ pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option
             | Operation::DlqReplay { .. }
             | Operation::DlqPurge { .. }
             | Operation::DisputeResolve { .. }
+            | Operation::EscrowResolve { .. }
             | Operation::LedgerDeposit { .. }
             | Operation::LedgerWithdraw { .. }
             | Operation::LedgerSettle { .. }

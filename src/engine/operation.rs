@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::bundle::Selection;
 use crate::protocol::dispute::EscrowTo;
-use crate::protocol::ids::{AgentId, CellId, ConsentId, DisputeId, MessageId, OrgName, SessionId, SubjectRef};
+use crate::protocol::ids::{
+    AgentId, CellId, CommitmentId, ConsentId, DisputeId, MessageId, OrgName, SessionId, SubjectRef,
+};
 use crate::protocol::time::{Span, Timestamp};
 use crate::protocol::verdict::Ruling;
 
@@ -267,6 +269,18 @@ pub enum Operation {
         outcome: Ruling,
         severity: Option<u64>,
         escrow: Option<EscrowTo>,
+        payee_amount: Option<String>,
+        reason: String,
+    },
+    EscrowList,
+    EscrowShow {
+        session: SessionId,
+        commitment: CommitmentId,
+    },
+    EscrowResolve {
+        session: SessionId,
+        commitment: CommitmentId,
+        escrow: EscrowTo,
         payee_amount: Option<String>,
         reason: String,
     },

@@ -47,7 +47,8 @@ impl Engine {
                 | Said::Checkpoints
                 | Said::Verdict
                 | Said::Decision
-                | Said::Request => Err(misplaced().into()),
+                | Said::Request
+                | Said::Escrow => Err(misplaced().into()),
             },
             About::Session(session) => {
                 let mut live = self.take_out(batch, *session)?;
@@ -64,7 +65,8 @@ impl Engine {
                 | Said::Endorsement
                 | Said::Verdict
                 | Said::Decision
-                | Said::Request => Err(misplaced().into()),
+                | Said::Request
+                | Said::Escrow => Err(misplaced().into()),
             },
         }
     }
@@ -102,6 +104,7 @@ impl Engine {
             // From one cell to another, and nobody else's business.
             Said::Settlement => return self.take_order_of(batch, live, peer, &stated.jws),
             Said::Request => return self.take_request(batch, peer, live, &stated.jws),
+            Said::Escrow => return self.take_unlocking(batch, live, stated),
             Said::Endorsement | Said::Netting | Said::Imports | Said::Checkpoints => return Err(misplaced().into()),
             Said::Verdict | Said::Decision => self.take_verdict(batch, live, stated)?,
         }

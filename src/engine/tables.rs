@@ -29,6 +29,7 @@ use crate::protocol::session::Session;
 use crate::protocol::settlement::{Settlement, Tally};
 use crate::protocol::time::Timestamp;
 use crate::protocol::trust;
+use crate::protocol::unlocking::Unlocked;
 use crate::store::Table;
 use crate::wire::frame::{About, Crossing, Order, Said};
 
@@ -329,6 +330,8 @@ pub struct Kept {
     pub counted: Option<f64>,
     /// How often each organisation's secret of it was renewed.
     pub renewed: Renewed,
+    /// Escrows that operators ended, beside the chain.
+    pub unlocked: BTreeMap<CommitmentId, Unlocked>,
 }
 
 impl Kept {
@@ -347,6 +350,7 @@ impl Kept {
             decided: BTreeMap::new(),
             counted: None,
             renewed: Renewed::new(),
+            unlocked: BTreeMap::new(),
         }
     }
 }

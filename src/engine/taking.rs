@@ -285,6 +285,9 @@ impl Engine {
         if live.kept.session.host != *peer {
             return Err(Refusal::new(Code::Unauthorized, "this peer is not the host of that session").into());
         }
+        if live.kept.frozen.is_some() {
+            self.keep_late(batch, live, &placed)?;
+        }
         super::sending::frozen(live)?;
         let head = live.kept.session.head;
         if sequence <= head.sequence && met != Met::Invited {

@@ -108,6 +108,12 @@ impl<R: Rows> Export<'_, R> {
             "disputes": self.view.all_disputed(&kept, &self.holder)?,
             "outcome": outcome,
         });
+        let escrows = super::unlocking::said_of(self.view.rows, self.session)?;
+        if let Value::Object(members) = &mut transcript
+            && !escrows.is_empty()
+        {
+            members.insert("escrows".into(), json!(escrows));
+        }
         if kept.session.state.is_final()
             && let Some(row) = rows.last()
         {

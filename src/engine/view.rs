@@ -430,7 +430,18 @@ impl Kept {
 
     /// S18 of one commitment.
     pub fn commitment(&self, id: CommitmentId) -> Option<Value> {
-        self.session.commitment(id).map(|commitment| self.session.commitment_view(commitment))
+        let mut view = self.session.commitment_view(self.session.commitment(id)?);
+        self.unlocked_in(id, &mut view);
+        Some(view)
+    }
+
+    /// What operators did with its money, where they ended its escrow.
+    fn unlocked_in(&self, id: CommitmentId, view: &mut Value) {
+        if let (Some(unlocked), Some(Value::Object(escrow))) = (self.unlocked.get(&id), view.get_mut("escrow")) {
+            escrow.insert("state".into(), json!(unlocked.state().name()));
+            let amount = unlocked.payee_amount.amount();
+            escrow.insert("resolved".into(), json!({"payeeAmount": amount, "by": unlocked.by, "at": unlocked.at}));
+        }
     }
 
     /// S8b without names: what is stored; they are filled in for whoever may know them.
@@ -441,6 +452,10 @@ impl Kept {
     /// S8b; with `historyFrom` where this cell has no earlier record than that.
     pub fn view(&self, reader: &SessionReader<'_>) -> Value {
         let mut view = self.session.view(reader);
+        let shown = view.get_mut("commitments").and_then(Value::as_array_mut).into_iter().flatten();
+        for (commitment, view) in self.session.commitments.iter().zip(shown) {
+            self.unlocked_in(commitment.id, view);
+        }
         if let Value::Object(members) = &mut view
             && self.begins > 1
         {

@@ -45,5 +45,6 @@ pub mod terms;
 pub mod time;
 pub mod transcript;
 pub mod trust;
+pub mod unlocking;
 pub mod url;
 pub mod verdict;

@@ -126,6 +126,8 @@ pub enum Said {
     Imports,
     /// Checkpoints of the signing cell's logs to be signed, or the other's that it has signed.
     Checkpoints,
+    /// How operators would end an escrow, or how it ended.
+    Escrow,
 }
 
 /// What a statement is about.
@@ -157,6 +159,7 @@ impl Said {
             Self::Request => Kind::Request,
             Self::Imports => Kind::Imports,
             Self::Checkpoints => Kind::Checkpoints,
+            Self::Escrow => Kind::Escrow,
         }
     }
 
@@ -169,7 +172,7 @@ impl Said {
             Self::Verdict => Some(DataClass::Dispute),
             Self::Endorsement => Some(DataClass::Trust),
             // Of a session it names no more than both cells have of it.
-            Self::Netting | Self::Request | Self::Imports | Self::Checkpoints => None,
+            Self::Netting | Self::Request | Self::Imports | Self::Checkpoints | Self::Escrow => None,
         }
     }
 }

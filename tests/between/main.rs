@@ -34,4 +34,5 @@ mod sybils;
 mod thirds;
 mod timers;
 mod trust;
+mod unlocked;
 mod whole;

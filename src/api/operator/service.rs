@@ -79,6 +79,9 @@ verbs! {
     dispute_show DisputeShowRequest;
     dispute_pack DisputePackRequest;
     dispute_resolve DisputeResolveRequest;
+    escrow_list EscrowListRequest;
+    escrow_show EscrowShowRequest;
+    escrow_resolve EscrowResolveRequest;
     ledger_deposit LedgerDepositRequest;
     ledger_withdraw LedgerWithdrawRequest;
     ledger_show LedgerShowRequest;

@@ -126,6 +126,19 @@ impl Session {
         }
     }
 
+    /// When an escrow's host has lost it: `dispute_window` after the last moment at which the session itself could have
+    /// ended it, whatever the state says. None where no money of the chain is held for the commitment.
+    #[must_use]
+    pub fn escrow_lost_at(&self, id: CommitmentId) -> Option<Timestamp> {
+        let payment = self.commitment(id).filter(|payment| payment.held.is_some())?;
+        let condition = payment.depends_on.and_then(|id| self.commitment(id));
+        let ends = [Some(payment), condition].into_iter().flatten().flat_map(|commitment| {
+            let disputed = self.open_dispute_about(commitment.id).map(|it| it.opened.at + self.windows.dispute);
+            [Some(self.fulfil_until(commitment)), self.review_until(commitment), disputed]
+        });
+        ends.flatten().max().map(|end| end + self.windows.dispute)
+    }
+
     /// The money still locked by a commitment or waiting for it.
     pub(super) fn locked_by(&self, about: CommitmentId) -> impl Iterator<Item = Money> {
         let concerned = self.commitments.iter().filter(move |c| c.id == about || c.depends_on == Some(about));

@@ -21,6 +21,7 @@ mod report;
 mod session;
 mod shown;
 mod signed;
+mod unlocked;
 
 use std::collections::BTreeMap;
 

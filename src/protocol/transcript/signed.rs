@@ -16,6 +16,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, report: &mut Report) {
         }
     }
     super::disputes::judge(evidence, report);
+    super::unlocked::judge(evidence, report);
 }
 
 /// Each outcome is a cell's word about this session's final head, and the session shows the same.

@@ -6,6 +6,7 @@ mod audit;
 mod consent;
 mod dispute;
 mod erase;
+mod escrow;
 mod hold;
 mod ledger;
 mod org;

@@ -20,6 +20,7 @@ fn pins(file: &File) -> Pins {
         organisations: keys
             .map(|(name, jwk)| (name.parse().unwrap(), vec![PublicKey::from_jwk(jwk).unwrap()]))
             .collect(),
+        witnesses: Vec::new(),
     }
 }
 

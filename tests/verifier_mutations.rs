@@ -27,6 +27,7 @@ fn standing() -> (Value, Pins) {
         organisations: keys
             .map(|(name, jwk)| (name.parse().unwrap(), vec![PublicKey::from_jwk(jwk).unwrap()]))
             .collect(),
+        witnesses: Vec::new(),
     };
     (file.other("transcript").clone(), pins)
 }

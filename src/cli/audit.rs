@@ -11,7 +11,8 @@ use super::running::{self, document};
 use super::verify::{pins, told};
 use crate::api::operator::contract::{AuditExportRequest, AuditProveRequest, AuditVerifyRequest};
 use crate::protocol::audit;
-use crate::protocol::transcript::Verdict;
+use crate::protocol::transcript::{Pins, Verdict};
+use crate::protocol::witness::VerifierKey;
 
 /// The audit log.
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,9 @@ pub enum Audit {
         /// The CA that issues cells' certificates, PEM; without it the cell's keys are taken from the file.
         #[arg(long, value_name = "FILE", requires = "file")]
         ca: Option<PathBuf>,
+        /// An outside witness that must have signed the log: its C2SP verifier key. May be repeated.
+        #[arg(long, value_name = "VKEY", requires = "file")]
+        witness: Vec<VerifierKey>,
     },
     /// One entry with its path to the signed root.
     Prove {
@@ -43,8 +47,8 @@ pub enum Audit {
 impl Audit {
     pub fn carry_out(self, config: Option<&Path>) -> Result<Answer, Failure> {
         match self {
-            Self::Verify { file: Some(file), ca } => off_line(&file, ca.as_deref()),
-            Self::Verify { file: None, ca: _ } => running::ask(config, async |cell| {
+            Self::Verify { file: Some(file), ca, witness } => off_line(&file, ca.as_deref(), witness),
+            Self::Verify { file: None, ca: _, witness: _ } => running::ask(config, async |cell| {
                 let answer = document(cell.audit_verify(AuditVerifyRequest {}).await)?;
                 let status = u8::from(answer.get("verdict") != Some(&json!("verified")));
                 Ok(Answer::new(answer).exit(status))
@@ -59,9 +63,9 @@ impl Audit {
     }
 }
 
-fn off_line(file: &Path, ca: Option<&Path>) -> Result<Answer, Failure> {
+fn off_line(file: &Path, ca: Option<&Path>, witnesses: Vec<VerifierKey>) -> Result<Answer, Failure> {
     let bytes = std::fs::read(file).map_err(|error| Failure::file(file, &error))?;
-    let report = audit::verify_bytes(&bytes, &pins(ca)?);
+    let report = audit::verify_bytes(&bytes, &Pins { witnesses, ..pins(ca)? });
     let status = u8::from(report.verdict() != Verdict::Verified);
     Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
 }

@@ -3,6 +3,7 @@
 //! Pure: nothing here reads a clock, a disk or a socket; randomness is an argument.
 
 pub mod digest;
+pub mod ed25519;
 pub mod entropy;
 pub mod es256;
 pub mod hmac;

@@ -12,6 +12,7 @@ use super::ledgers::{CROSSED_ON, CROSSED_UNDER, Crossed};
 use super::shared::Shared;
 use super::stop::bug;
 use super::tables::{AUDIT, Audited, EXPORTS, IMPORTS, NODES, Tag};
+use super::witnessing;
 use crate::crypto::digest::Digest;
 use crate::crypto::json::canonical;
 use crate::protocol::audit;
@@ -210,6 +211,7 @@ pub(super) fn verify(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, 
     let verified = root == note.checkpoint.root && texts.len() as u64 == size;
     Ok(Ok(json!({"verdict": if verified { "verified" } else { "corrupt" }, "size": size,
         "root": note.checkpoint.root, "checkpoint": note.to_text(), "cosigners": cosigners(rows)?,
+        "witnesses": witnessing::shown(rows)?, "vkey": witnessing::log_key(shared).to_string(),
         "conflicts": cosigning::conflicts(rows)?})))
 }
 
@@ -252,7 +254,8 @@ pub(super) fn export(shared: &Shared, rows: &impl Rows) -> Result<Result<Value, 
     let peers = peers.iter().map(|cell| super::transcript::cell_shown(shared, &facts, cell));
     let cells: Vec<Value> = std::iter::once(own(shared)).chain(peers).collect();
     Ok(Ok(json!({"type": audit::EXPORT, "cell": shared.settings.cell, "entries": all(rows)?,
-        "checkpoint": note.to_text(), "cosigned": notes, "cells": cells})))
+        "checkpoint": note.to_text(), "cosigned": notes,
+        "witnessed": witnessing::shown(rows)?, "cells": cells})))
 }
 
 /// This cell as transcripts list cells (S13).

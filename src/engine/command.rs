@@ -7,6 +7,7 @@ use super::operation::Operation;
 use super::request::{Endorsing, Invitation, Noting, Registration, Submission};
 use crate::protocol::ids::{AgentId, CellId, SessionId};
 use crate::protocol::refusal::Refusal;
+use crate::protocol::time::Timestamp;
 
 /// One command.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub enum Command {
     EraseNow(uuid::Uuid),
     /// An epoch of the vault has ended, or may have: what it sealed is certified, some at a time.
     EpochEnded,
+    /// What a witness, by its verifier key, has signed of the audit log: how much, the note, when.
+    Witnessed(String, (u64, String, Timestamp)),
     /// Time has passed.
     Tick,
 }

@@ -149,6 +149,7 @@ impl Engine {
             }
             Command::EraseNow(request) => Outcome::Operated(refusable(self.erasure_now(batch, request))?),
             Command::EpochEnded => Outcome::Operated(refusable(self.epoch_ended(batch))?),
+            Command::Witnessed(witness, row) => Outcome::Operated(Ok(self.keep_witnessed(batch, &witness, &row)?)),
             Command::Tick => {
                 self.tick(batch)?;
                 Outcome::Done

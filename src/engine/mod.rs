@@ -92,6 +92,7 @@ mod undecided;
 mod unlocking;
 mod verified;
 pub mod view;
+pub mod witnessing;
 pub mod writer;
 
 pub use core::Engine;

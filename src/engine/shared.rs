@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::tables::{Org, Peer};
 use crate::crypto::digest::Digest;
+use crate::crypto::ed25519::NoteKey;
 use crate::crypto::es256::SigningKey;
 use crate::crypto::jwk::PublicKey;
 use crate::crypto::jws::{self, Kind};
@@ -121,6 +122,8 @@ pub struct Shared {
     pub clock_off: AtomicI64,
     /// What seals backups.
     pub backup_key: Secret,
+    /// By which outside witnesses know the cell's log.
+    pub note_key: NoteKey,
     /// The file of the erasure ledger.
     pub erasures: Option<std::path::PathBuf>,
 }

@@ -18,6 +18,7 @@ use super::tables::{self, AgentRow};
 use super::writer;
 use super::{forgotten, registry, sealing};
 use crate::crypto::digest::Digest;
+use crate::crypto::ed25519::NoteKey;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
 use crate::protocol::ids::{AgentId, CellId, OrgName, SessionId};
@@ -49,6 +50,8 @@ pub struct Parts {
     pub erasures: Option<Erasures>,
     /// What seals backups.
     pub backup_key: Secret,
+    /// The seed of the key by which outside witnesses know the cell's log.
+    pub note_key: Secret,
     /// Randomness.
     pub entropy: Box<dyn Entropy>,
 }
@@ -56,8 +59,9 @@ pub struct Parts {
 impl Engine {
     /// An engine over an opened store, with what a crash cut off finished.
     pub fn open(parts: Parts, now: Timestamp) -> Result<(Self, Store), Fault> {
-        let Parts { settings, mut store, vault, epochs, tags, media, signer, mut erasures, backup_key, mut entropy } =
-            parts;
+        let Parts { settings, mut store, vault, epochs, tags, media, signer, mut erasures, .. } = parts;
+        let (backup_key, mut entropy) = (parts.backup_key, parts.entropy);
+        let note_key = NoteKey::of(&parts.note_key).ok_or_else(|| bug("the seed of the note key is refused"))?;
         let stream = stream_id(&mut store, &mut *entropy)?;
         let rows = store.read()?;
         let facts = Arc::new(facts(&rows)?);
@@ -75,6 +79,7 @@ impl Engine {
             spent: Mutex::new(spent(&rows)?),
             clock_off: AtomicI64::new(0),
             backup_key,
+            note_key,
             erasures: erasures.as_ref().map(|ledger| ledger.path().to_owned()),
         };
         let directory = directory(&shared, &rows)?;

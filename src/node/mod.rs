@@ -14,5 +14,6 @@ mod signing;
 pub mod start;
 mod storage;
 pub mod telemetry;
+mod witnesses;
 
 pub use start::{Running, StartError, start};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::time::Span;
+use crate::protocol::witness::VerifierKey;
 use crate::store::Layout;
 use crate::vault::MediaPolicy;
 use crate::vault::wrapping::Token;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub keys: PathBuf,
     /// `[keys]` of provider `pkcs11`: the token that wraps what lies there.
     pub token: Option<Token>,
+    /// `[[witnesses]]`
+    pub witnesses: Vec<Witness>,
     /// `[vault]`
     pub vault: Vault,
     /// `[limits]`
@@ -147,6 +150,15 @@ pub struct Peer {
     pub trust_cap: f64,
     /// Most it may owe us, by currency.
     pub exposure: BTreeMap<String, String>,
+}
+
+/// An outside witness of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Its submission prefix; `add-checkpoint` is below it.
+    pub url: String,
+    /// Its verifier key.
+    pub key: VerifierKey,
 }
 
 /// A peer's trust anchor.

@@ -21,7 +21,7 @@ use super::listeners::{self, Listeners, Published};
 use super::operators::Desk;
 use super::settings::Settings;
 use super::signing::{self, SigningError};
-use super::{storage, telemetry};
+use super::{storage, telemetry, witnesses};
 use crate::api::http::{self, Tls};
 use crate::api::operator::{self, Token, Vital};
 use crate::crypto::secret::Secret;
@@ -132,6 +132,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         signer,
         erasures: Some(opened.erasures),
         backup_key: opened.backup_key,
+        note_key: opened.note_key,
         entropy: Box::new(OsEntropy),
     };
     let (handle, writer) = engine::start::start(parts, clock)?;
@@ -152,6 +153,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         ),
         tokio::spawn(upkeep(metrics, peering.clone(), watched, stop.clone())),
         tokio::spawn(epochs(handle.clone(), settings.vault.epoch, stop.clone())),
+        tokio::spawn(witnesses::submit(handle.clone(), settings.witnesses.clone(), stop.clone())),
     ];
     let path = layout.run().display().to_string();
     let published = listeners::publish(&layout, &addresses).map_err(|error| StartError::Publish { path, error })?;

@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::checkpoint::{Checkpoint, Note, origin, signer};
 use super::ids::CellId;
 use super::merkle;
+use super::time::Timestamp;
 use super::transcript::cells::Cells;
 use super::transcript::{Pins, Report, list, text};
+use super::witness::{VerifierKey, witnessed};
 use crate::crypto::digest::Digest;
 use crate::crypto::json::{Rules, canonical, read};
 
@@ -34,13 +36,13 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
         return report.problem("cell", "expected `cell`, the cell whose log this is");
     };
     match text(file, "type") {
-        Some(EXPORT) => whole(file, &cell, &cells, report),
+        Some(EXPORT) => whole(file, &cell, &cells, pins, report),
         Some(PROOF) => one(file, &cell, &cells, report),
         Some(_) | None => report.problem("type", format!("expected type \"{EXPORT}\" or \"{PROOF}\"")),
     }
 }
 
-fn whole(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
+fn whole(file: &Value, cell: &CellId, cells: &Cells, pins: &Pins, report: &mut Report) {
     let Some(checkpoint) = signed(text(file, "checkpoint"), "audit", cell, cells, report) else { return };
     let entries: Vec<&Value> = list(file, "entries", report).iter().collect();
     for (place, entry) in entries.iter().enumerate() {
@@ -65,18 +67,59 @@ fn whole(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
             Err(why) => report.problem("cosignature", why),
         }
     }
+    witnesses(file, &texts, cell, pins, report);
+}
+
+/// What outside witnesses have signed; of those that a reader pins each must have.
+fn witnesses(file: &Value, texts: &[String], cell: &CellId, pins: &Pins, report: &mut Report) {
+    let mut found = Vec::new();
+    for entry in list(file, "witnessed", report) {
+        match witnessed_by(entry, texts, cell) {
+            Ok((key, at)) => {
+                let pinned = pins.witnesses.contains(&key);
+                if !pinned {
+                    report.warn(format!("the key of witness {} is the file's own word; pin it to check it", key.name));
+                }
+                report.witness(format!("{} at {at}", key.name));
+                found.push(key);
+            }
+            Err(why) => report.problem("witness", why),
+        }
+    }
+    for missing in pins.witnesses.iter().filter(|key| !found.contains(key)) {
+        report.problem("witness", format!("{} has signed nothing of this log", missing.name));
+    }
+}
+
+fn witnessed_by(entry: &Value, texts: &[String], cell: &CellId) -> Result<(VerifierKey, Timestamp), String> {
+    let key: Option<VerifierKey> = text(entry, "witness").and_then(|key| key.parse().ok());
+    let key = key.ok_or("expected `witness`, a C2SP verifier key of type 0x04")?;
+    let note = text(entry, "checkpoint").and_then(Note::read).ok_or("expected a C2SP signed note of a checkpoint")?;
+    let at =
+        witnessed(&note, &key).ok_or_else(|| format!("no cosignature of {} under its checkpoint holds", key.name))?;
+    let shown = text(entry, "at").and_then(|at| at.parse().ok());
+    let size = entry.get("size").and_then(Value::as_u64);
+    if note.checkpoint.origin != origin(cell, "audit") || size != Some(note.checkpoint.size) || shown != Some(at) {
+        return Err(format!("what {} signed is shown otherwise", key.name));
+    }
+    begins(&note.checkpoint, texts).map(|()| (key, at))
+}
+
+/// Whether the entries begin with those of an earlier checkpoint.
+fn begins(Checkpoint { size, root, .. }: &Checkpoint, texts: &[String]) -> Result<(), String> {
+    let first = usize::try_from(*size).ok().and_then(|size| texts.get(..size));
+    let first = first.ok_or_else(|| format!("{size} entries were cosigned; here are {}", texts.len()))?;
+    if merkle::root_of(first.iter().map(String::as_bytes)) == *root {
+        Ok(())
+    } else {
+        Err(format!("the first {size} entries are not those that were cosigned"))
+    }
 }
 
 /// Who has signed an earlier state of the log beside its own cell; the entries must begin with what they signed.
 fn cosigned(note: &Value, texts: &[String], cell: &CellId, cells: &Cells) -> Result<Vec<CellId>, String> {
-    let (Checkpoint { size, root, .. }, others) = cosigners(note, "audit", cell, cells)?;
-    let begins = usize::try_from(size).ok().and_then(|size| texts.get(..size));
-    let begins = begins.ok_or_else(|| format!("{size} entries were cosigned; here are {}", texts.len()))?;
-    if merkle::root_of(begins.iter().map(String::as_bytes)) == root {
-        Ok(others)
-    } else {
-        Err(format!("the first {size} entries are not those that were cosigned"))
-    }
+    let (checkpoint, others) = cosigners(note, "audit", cell, cells)?;
+    begins(&checkpoint, texts).map(|()| others)
 }
 
 /// A checkpoint of a log of `cell` that it and other cells have signed, and who they are: at least one.

@@ -99,6 +99,21 @@ impl Note {
         })
     }
 
+    /// Adds a signature made elsewhere.
+    pub(super) fn add(&mut self, name: &str, id: [u8; 4], signature: &[u8]) {
+        self.signatures.push((name.to_owned(), [id.as_slice(), signature].concat()));
+    }
+
+    /// The text that signatures cover.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Names and signatures with their key ids, as they stand.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.signatures.iter().map(|(name, line)| (name.as_str(), line.as_slice()))
+    }
+
     /// Who signed, by name.
     pub fn signers(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|(name, _)| name.as_str())

@@ -48,3 +48,4 @@ pub mod trust;
 pub mod unlocking;
 pub mod url;
 pub mod verdict;
+pub mod witness;

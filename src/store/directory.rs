@@ -126,6 +126,8 @@ pub struct Opened {
     pub erasures: Erasures,
     /// What seals backups.
     pub backup_key: Secret,
+    /// The seed of the key by which outside witnesses know the cell's log.
+    pub note_key: Secret,
     /// Held until this is dropped.
     pub lock: Lock,
 }
@@ -199,8 +201,8 @@ impl DataDir {
         let vault = Vault::open(&layout.vault, medium, &epochs, Box::new(OsEntropy))?;
         let store = Store::open(&Place::File(layout.database()), self.terms(&root, &vault))?;
         let erasures = Erasures::open(&layout.erasures(), root.erasure_key(), Box::new(OsEntropy))?;
-        let backup_key = root.backup_key();
-        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, mended, erasures, backup_key, lock })
+        let (backup_key, note_key) = (root.backup_key(), root.note_key());
+        Ok(Opened { store, vault, epochs, tags: root.tag_key(), media, mended, erasures, backup_key, note_key, lock })
     }
 
     /// Everything that is overwritten to destroy must lie where that destroys: both copies of the vault, the epoch keys.

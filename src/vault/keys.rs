@@ -80,6 +80,12 @@ impl RootKey {
         derive(&[&self.0], &[b"asp-cell backup key"])
     }
 
+    /// The key by which outside witnesses know this cell's log.
+    #[must_use]
+    pub fn note_key(&self) -> Secret {
+        derive(&[&self.0], &[b"asp-cell note key"])
+    }
+
     /// The key that seals the erasure ledger.
     #[must_use]
     pub fn erasure_key(&self) -> Secret {

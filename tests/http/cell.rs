@@ -108,6 +108,7 @@ fn parts(directory: &Path) -> (Parts, Lock) {
         signer: Signer { key, jwks: json!({"keys": [jwk]}) },
         erasures: None,
         backup_key: asp_cell::crypto::secret::Secret::take(&mut [1; 32]),
+        note_key: asp_cell::crypto::secret::Secret::take(&mut [2; 32]),
         entropy: Box::new(OsEntropy),
     };
     (parts, opened.lock)

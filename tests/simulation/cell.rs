@@ -151,6 +151,7 @@ impl Cell {
             signer: Signer { key, jwks: json!({"keys": [jwk]}) },
             erasures: None,
             backup_key: Secret::take(&mut [1; 32]),
+            note_key: Secret::take(&mut [2; 32]),
             entropy: self.entropy(),
         };
         self.up = Some(Engine::open(parts, now).unwrap());

@@ -10,7 +10,7 @@ use super::rules::{named, zone};
 use super::section::Section;
 use crate::crypto::digest::Digest;
 use crate::engine::operation::is_address;
-use crate::node::settings::{Anchor, Api, Federation, Peer, Tls};
+use crate::node::settings::{Anchor, Api, Federation, Peer, Tls, Witness};
 use crate::protocol::ids::CellId;
 use crate::protocol::money::Money;
 
@@ -142,6 +142,22 @@ fn peer(mut section: Section<'_>, own: Option<&CellId>, known: &mut BTreeSet<Cel
         });
     section.finish();
     Some(Peer { cell: cell?, address: address?, region: region?, zone: legal?, anchor: anchor?, trust_cap, exposure })
+}
+
+/// `[[witnesses]]`
+pub fn witnesses(sections: Vec<Section<'_>>) -> Vec<Witness> {
+    let read = |mut section: Section<'_>| {
+        let prefix = "the witness's submission prefix, an http or https URL";
+        let schemes = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+        let url = section.read("url", prefix, |text| schemes(text).then(|| text.to_owned()));
+        let url = section.required("url", prefix, url);
+        let form = "the witness's verifier key of C2SP type 0x04, NAME+HEX+BASE64";
+        let key = section.parsed("vkey", form);
+        let key = section.required("vkey", form, key);
+        section.finish();
+        Some(Witness { url: url?, key: key? })
+    };
+    sections.into_iter().filter_map(read).collect()
 }
 
 fn anchor(section: &mut Section<'_>, depth: Depth) -> Option<Anchor> {

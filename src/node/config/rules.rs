@@ -1,7 +1,7 @@
 //! What each section of `cell.toml` may say, and what it says when it is silent.
 
 use super::Depth;
-use super::network::{api, federation, listens_on_loopback, peers};
+use super::network::{api, federation, listens_on_loopback, peers, witnesses};
 use super::section::Section;
 use crate::node::settings::{Cell, Federation, Level, Limits, Settings, Telemetry, Vault};
 use crate::protocol::money::Currency;
@@ -27,6 +27,7 @@ pub fn read(mut root: Section<'_>, depth: Depth) -> Option<Settings> {
     let anchors = if federation.as_ref().is_some_and(Federation::is_provided) { depth } else { Depth::Shape };
     let peers = peers(root.tables("peers"), id, anchors);
     let (keys, token) = keys(root.section("keys"));
+    let witnesses = witnesses(root.tables("witnesses"));
     let vault = vault(root.section("vault"));
     let limits = limits(root.section("limits"));
     let retention = retention(root.section("retention"));
@@ -40,6 +41,7 @@ pub fn read(mut root: Section<'_>, depth: Depth) -> Option<Settings> {
         peers,
         keys,
         token,
+        witnesses,
         vault,
         limits,
         retention,

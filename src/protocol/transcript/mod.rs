@@ -35,6 +35,7 @@ use crate::protocol::access;
 use crate::protocol::certificate::Authorities;
 use crate::protocol::erasure;
 use crate::protocol::ids::{CellId, OrgName};
+use crate::protocol::witness::VerifierKey;
 use agents::Agents;
 use cells::Cells;
 use consents::Consents;
@@ -53,6 +54,8 @@ pub struct Pins {
     pub cells: BTreeMap<CellId, Vec<PublicKey>>,
     /// Organisations' consent keys, old ones too.
     pub organisations: BTreeMap<OrgName, Vec<PublicKey>>,
+    /// Outside witnesses that must have signed an audit log.
+    pub witnesses: Vec<VerifierKey>,
 }
 
 /// Verifies a file's bytes.

@@ -56,6 +56,7 @@ pub struct Report {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     cosigners: BTreeSet<CellId>,
+    witnesses: Vec<String>,
     corrupt: bool,
 }
 
@@ -94,6 +95,11 @@ impl Report {
         self.cosigners.insert(cell);
     }
 
+    /// An outside witness that has signed a log, and when.
+    pub(in crate::protocol) fn witness(&mut self, told: String) {
+        self.witnesses.push(told);
+    }
+
     /// `verify` of docs/spec/details.md S21.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -111,10 +117,10 @@ impl Report {
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "warnings": self.warnings,
         });
-        if let Value::Object(members) = &mut shown
-            && !self.cosigners.is_empty()
-        {
-            members.insert("cosigners".to_owned(), json!(self.cosigners));
+        if let Value::Object(members) = &mut shown {
+            let signed = [("cosigners", json!(self.cosigners)), ("witnesses", json!(self.witnesses))];
+            members
+                .extend(signed.into_iter().filter(|(_, by)| *by != json!([])).map(|(name, by)| (name.to_owned(), by)));
         }
         shown
     }

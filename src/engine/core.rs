@@ -70,6 +70,8 @@ pub struct Engine {
     pub(super) waiting: BTreeMap<SessionId, BTreeSet<Uuid>>,
     /// How many peers owe an answer to an erasure.
     pub(super) owed: BTreeMap<Uuid, usize>,
+    /// What peers' orders may still cost.
+    pub(super) ordered: super::ordering::Ordered,
 }
 
 /// A key that ends and a key that begins to name an agent.

@@ -144,6 +144,9 @@ impl Engine {
         for session in erasure.deferred.keys() {
             self.waiting.entry(*session).or_default().insert(request);
         }
+        if let Some(peer) = &erasure.ordered {
+            self.ordered.note(peer, request, erasure);
+        }
         self.owed.insert(request, erasure.overdue());
         self.owed.retain(|_, owed| *owed > 0);
         let owed: usize = self.owed.values().sum();
@@ -370,6 +373,9 @@ impl Engine {
         erasure.refusal = None;
         if erasure.deferred.is_empty() {
             erasure.scope = None;
+        }
+        if let (Some(peer), true) = (&erasure.ordered, erasure.done.is_nothing()) {
+            self.ordered.count_idle(peer, batch.now);
         }
         let payload = self.certificate_of(request, &erasure, batch.now);
         self.conclude(batch, request, &mut erasure, payload)?;

@@ -88,6 +88,14 @@ pub struct Done {
     pub heads: BTreeMap<SessionId, Digest>,
 }
 
+impl Done {
+    /// Whether there was nothing to erase. A slot that was destroyed before still tells of it.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.parts == 0 && self.boxes == 0
+    }
+}
+
 /// What a peer said to an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {

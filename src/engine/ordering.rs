@@ -16,14 +16,15 @@ use super::forgotten::Erased;
 use super::rescoping::Victims;
 use super::scopes;
 use super::sealing;
-use super::stop::{Step, bug};
+use super::stop::{Step, Stop, bug};
 use super::tables::{ERASURES, Opened, PartRow, SEATED, SENT_TO, SUBJECTS, What};
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
 use crate::protocol::ids::{CellId, OrgName, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::View as _;
+use crate::protocol::time::Timestamp;
+use crate::store::{Fault, View as _};
 use crate::vault::{Scope, Tag};
 use crate::wire::frame::{Item, Order};
 
@@ -31,6 +32,64 @@ use crate::wire::frame::{Item, Order};
 const NAMED: usize = 4096;
 /// What all unfinished orders of one request may name.
 const NAMED_AT_MOST: usize = 1 << 18;
+
+/// Orders that one request may come in.
+const ORDERS: usize = 4096;
+/// Requests of one peer that wait for the end of a hold.
+const WAITING: usize = 1024;
+/// Requests of one peer in a day that found nothing to erase: others are as many as there is data.
+const IDLE_A_DAY: u32 = 16_384;
+/// Frames that wait for a peer which hears no refusal any more, and no certificate twice.
+const BACKLOG: usize = 1024;
+
+/// What peers' orders may still cost.
+#[derive(Debug, Default)]
+pub struct Ordered {
+    /// Requests that wait for the end of a hold.
+    waiting: BTreeMap<CellId, BTreeSet<Uuid>>,
+    /// The day, and how many requests of that day found nothing.
+    idle: BTreeMap<CellId, (i64, u32)>,
+}
+
+impl Ordered {
+    /// Remembers whether a peer's request waits.
+    pub(super) fn note(&mut self, peer: &CellId, request: Uuid, erasure: &Erasure) {
+        let waiting = self.waiting.entry(peer.clone()).or_default();
+        if erasure.is_finished() {
+            waiting.remove(&request)
+        } else {
+            waiting.insert(request)
+        };
+    }
+
+    /// Counts a peer's request that found nothing.
+    pub(super) fn count_idle(&mut self, peer: &CellId, now: Timestamp) {
+        let (day, count) = self.idle.entry(peer.clone()).or_default();
+        if *day != day_of(now) {
+            (*day, *count) = (day_of(now), 0);
+        }
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether a peer may make one more request.
+    fn room(&self, peer: &CellId, now: Timestamp) -> Result<(), Refusal> {
+        let waiting = self.waiting.get(peer).map_or(0, BTreeSet::len);
+        let idle = self.idle.get(peer).filter(|(day, _)| *day == day_of(now)).map_or(0, |(_, count)| *count);
+        let detail = if waiting >= WAITING {
+            format!("{waiting} requests of {peer} wait for the end of a hold; wait for their certificates")
+        } else if idle >= IDLE_A_DAY {
+            format!("{idle} requests of {peer} found nothing to erase today; order what is there, or tomorrow")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Code::CapacityUnavailable, detail))
+    }
+}
+
+/// Days since the epoch, in UTC.
+const fn day_of(now: Timestamp) -> i64 {
+    now.0.div_euclid(86_400_000)
+}
 
 /// The word for what is erased part by part.
 const PART: &str = "part";
@@ -141,7 +200,8 @@ impl Engine {
         let digest = postcard::to_stdvec(&order).map_err(|error| bug(format!("an order does not encode: {error}")))?;
         let digest = Digest::of(&[&digest]);
         let known = batch.txn.get(&ERASURES, request.as_bytes())?;
-        let taken = self.merged(peer, known, order.clone(), digest);
+        let here = self.is_here(batch, &order)?;
+        let taken = self.merged(peer, known, (order.clone(), digest, here), batch.now);
         match taken {
             Ok(Some(erasure)) => {
                 self.keep_erasure(batch, request, &erasure)?;
@@ -153,9 +213,11 @@ impl Engine {
             }
             Ok(None) => self.answer_again(batch, peer, request),
             Err(refusal) => {
-                let about = Erasure::ordered(peer, &order);
-                let certificate = self.sign_refusal(request, &about, batch.now, &refusal);
-                self.queue(batch, peer, What::Erased { request, certificate })?;
+                if self.backlog(batch, peer)? < BACKLOG {
+                    let about = Erasure::ordered(peer, &order);
+                    let certificate = self.sign_refusal(request, &about, batch.now, &refusal);
+                    self.queue(batch, peer, What::Erased { request, certificate })?;
+                }
                 Err(refusal.into())
             }
         }
@@ -166,8 +228,8 @@ impl Engine {
         &self,
         peer: &CellId,
         known: Option<Erasure>,
-        order: Order,
-        digest: Digest,
+        (order, digest, here): (Order, Digest, bool),
+        now: Timestamp,
     ) -> Result<Option<Erasure>, Refusal> {
         let home = self.facts.cell_of(&order.organisation);
         if home.as_ref() != Some(peer) {
@@ -181,8 +243,19 @@ impl Engine {
                 return Err(Refusal::new(Code::Duplicate, detail));
             }
             Some(known) if known.orders.contains(&digest) => return Ok(None),
+            _ if !here => {
+                let detail = format!("no session that the order names is here with {} in it", order.organisation);
+                return Err(Refusal::new(Code::NotFound, detail));
+            }
+            Some(known) if known.orders.len() >= ORDERS => {
+                let detail = format!("one request may come in {ORDERS} orders; make another");
+                return Err(Refusal::new(Code::CapacityUnavailable, detail));
+            }
             Some(known) => known,
-            None => Erasure::ordered(peer, &order),
+            None => {
+                self.ordered.room(peer, now)?;
+                Erasure::ordered(peer, &order)
+            }
         };
         let by_part = order.kind == PART;
         let mut items = match erasure.scope.take() {
@@ -200,9 +273,31 @@ impl Engine {
         Ok(Some(erasure))
     }
 
+    /// Whether the organisation sits in any session that its order names, as they stand in this batch: they may have
+    /// come with the frames just before the order.
+    fn is_here(&mut self, batch: &mut Batch<'_>, order: &Order) -> Result<bool, Fault> {
+        for item in &order.items {
+            match self.take_out(batch, item.session_id) {
+                Ok(live) => {
+                    let mut homes = live.kept.session.participants.iter().map(|participant| &participant.home);
+                    let sits = homes.any(|home| home.organisation == order.organisation);
+                    self.put_back(batch, live);
+                    if sits {
+                        return Ok(true);
+                    }
+                }
+                Err(Stop::Refused(_)) => {}
+                Err(Stop::Fault(fault)) => return Err(fault),
+            }
+        }
+        Ok(false)
+    }
+
     fn answer_again(&mut self, batch: &mut Batch<'_>, peer: &CellId, request: Uuid) -> Step<()> {
         let erasure = self.erasure(batch, request)?;
-        if let Some(certificate) = erasure.certificate.or(erasure.refusal) {
+        if let Some(certificate) = erasure.certificate.or(erasure.refusal)
+            && self.backlog(batch, peer)? < BACKLOG
+        {
             self.queue(batch, peer, What::Erased { request, certificate })?;
         }
         Ok(())
@@ -397,4 +492,25 @@ fn pieces(item: Item) -> Vec<Item> {
         parts.chunks(NAMED / 8).map(|chunk| Item { parts: Some(chunk.to_vec()), waiting: Vec::new(), ..item.clone() });
     let rest = Item { parts: Some(Vec::new()), ..item.clone() };
     chunks.chain([rest]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_that_find_nothing_are_bounded_by_the_day_and_the_peer() {
+        let (mut ordered, now) = (Ordered::default(), Timestamp(1_773_392_400_000));
+        let [one, other] = ["one", "other"].map(|id| id.parse::<CellId>().unwrap());
+        for _ in 0..IDLE_A_DAY {
+            assert_eq!(ordered.room(&one, now), Ok(()));
+            ordered.count_idle(&one, now);
+        }
+        assert_eq!(ordered.room(&one, now).unwrap_err().code, Code::CapacityUnavailable);
+        assert_eq!(ordered.room(&other, now), Ok(()));
+        let tomorrow = Timestamp(now.0 + 86_400_000);
+        assert_eq!(ordered.room(&one, tomorrow), Ok(()));
+        ordered.count_idle(&one, tomorrow);
+        assert_eq!(ordered.room(&one, tomorrow), Ok(()));
+    }
 }

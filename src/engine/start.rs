@@ -99,6 +99,7 @@ impl Engine {
             ripe: BTreeSet::new(),
             waiting: BTreeMap::new(),
             owed: BTreeMap::new(),
+            ordered: super::ordering::Ordered::default(),
         };
         engine.not_older()?;
         for erased in again {

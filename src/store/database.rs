@@ -251,6 +251,12 @@ impl Store {
         self.shared.snapshot()
     }
 
+    /// How many rows were opened and sealed so far, by the writer and by readers: what a step costs on any machine.
+    #[must_use]
+    pub fn rows_touched(&self) -> u64 {
+        self.shared.sealer.touched()
+    }
+
     /// For readers on other threads.
     #[must_use]
     pub fn reader(&self) -> Reader {

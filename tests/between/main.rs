@@ -16,6 +16,7 @@ mod agent;
 #[path = "../simulation/cell.rs"]
 mod cell;
 mod cosigned;
+mod cost;
 mod crashes;
 mod decided;
 mod delegates;

@@ -311,6 +311,24 @@ impl Net {
         }
     }
 
+    /// Sessions of others in a cell, three to an agent as newcomers may open, in as few commits as may be.
+    pub fn fill(&mut self, cell: usize, org: &str, sessions: usize) {
+        let seller = self.agent(&format!("{org}/stranger"));
+        for (number, left) in (0..sessions).step_by(3).enumerate() {
+            let agent = self.agent(&format!("{org}/filler-{number}"));
+            let invitations = (left..sessions.min(left + 3)).map(|_| {
+                let draft = agent::invite(&[seller.id.clone()], Timestamp(self.now), &mut self.luck);
+                Command::Invite(Box::new(agent.invitation(&draft, Timestamp(self.now), &mut self.luck)))
+            });
+            let invitations = invitations.collect();
+            let (engine, store) = self.cells[cell].up.as_mut().unwrap();
+            for outcome in engine.commit(store, Timestamp(self.now), invitations).unwrap().0 {
+                let Outcome::Message(done) = outcome else { panic!("{outcome:?}") };
+                done.unwrap();
+            }
+        }
+    }
+
     pub fn send(&mut self, from: &Agent, draft: &Draft) -> Result<Taken, Refusal> {
         let submission = from.submission(draft, Timestamp(self.now), &mut self.luck);
         match self.commit(from.home, Command::Submit(Box::new(submission))).0 {

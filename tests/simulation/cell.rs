@@ -91,6 +91,11 @@ impl Cell {
         }
     }
 
+    /// What the engine did so far: rows opened and sealed, and bytes that it wrote to the vault.
+    pub fn touched(&self) -> (u64, u64) {
+        (self.up.as_ref().unwrap().1.rows_touched(), self.vault.bytes_written())
+    }
+
     /// From now on every change but the next few fails: of the vault, or of the database.
     pub fn fail_after(&self, vault: bool, changes: u64) {
         let disk = if vault { &self.vault } else { &self.database };

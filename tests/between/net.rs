@@ -317,7 +317,7 @@ impl Net {
         for (number, left) in (0..sessions).step_by(3).enumerate() {
             let agent = self.agent(&format!("{org}/filler-{number}"));
             let invitations = (left..sessions.min(left + 3)).map(|_| {
-                let draft = agent::invite(&[seller.id.clone()], Timestamp(self.now), &mut self.luck);
+                let draft = agent::invite(std::slice::from_ref(&seller.id), Timestamp(self.now), &mut self.luck);
                 Command::Invite(Box::new(agent.invitation(&draft, Timestamp(self.now), &mut self.luck)))
             });
             let invitations = invitations.collect();

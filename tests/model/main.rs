@@ -31,7 +31,13 @@ fn cases() -> u32 {
 
 #[test]
 fn the_session_does_as_the_contract_says() {
-    let config = Config { cases: cases(), failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let config = Config {
+        cases: cases(),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        max_shrink_time: 10_000,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let mut seen: BTreeMap<(String, String), u32> = BTreeMap::new();
     let mut failures = BTreeMap::new();

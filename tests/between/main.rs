@@ -31,6 +31,7 @@ mod newcomers;
 mod parts;
 mod refused;
 mod reordered;
+mod shrunk;
 mod sybils;
 mod thirds;
 mod timers;

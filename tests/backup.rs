@@ -371,3 +371,127 @@ async fn a_cell_older_than_its_peers_know_is_refused() -> Result<(), Failure> {
     assert_eq!(seller.head(session).await?, there, "what it has stays");
     Ok(())
 }
+
+/// Waits until the link of `cell` is refused as behind.
+async fn behind(net: &Federation, cell: &str) -> Result<(), Failure> {
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let peers = net.cell(cell)?.operate(Operation::PeerList).await?;
+        let link = &peers["peers"][0];
+        if link["state"] == "refused" && link["reason"].as_str().is_some_and(|why| why.contains("restore_behind")) {
+            return Ok(());
+        }
+        assert!(tokio::time::Instant::now() < end, "{cell}: {peers}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn forward(net: &Federation, cell: &str, peer: &str) -> Result<Value, Failure> {
+    let reason = "the disk of 23 November".to_owned();
+    net.cell(cell)?.operate(Operation::PeerForward { cell: peer.parse().unwrap(), reason }).await
+}
+
+/// Acts that the audit log holds about a peer.
+async fn peer_acts(net: &Federation, cell: &str) -> Result<usize, Failure> {
+    let log = net.cell(cell)?.operate(Operation::AuditExport).await?;
+    Ok(log["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "peer").count())
+}
+
+async fn frozen(net: &Federation, cell: &str, session: SessionId) -> Result<Value, Failure> {
+    let list = net.cell(cell)?.operate(Operation::SessionList).await?;
+    let of = |shown: &&Value| shown["sessionId"] == json!(session);
+    Ok(list["sessions"].as_array().unwrap().iter().find(of).unwrap()["frozen"].clone())
+}
+
+/// Both operators agree: the cells talk again, what the restored cell hosted is frozen in both, what the other hosts is
+/// caught up and goes on, and neither word covers another restore.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_operators_bring_a_restored_cell_forward() -> Result<(), Failure> {
+    let (mut net, buyer, seller, hosted) = start().await?;
+    let theirs = deal::open(&seller, &[&buyer]).await?;
+    let note = |text: &str| Draft::new(P::Inform).content(json!({"text": text}));
+    let file = backup(&net, "cell.backup").await?;
+    deal::say(&buyer, &[&seller], hosted, &note("lost here")).await?;
+    deal::say(&seller, &[&buyer], theirs, &note("lost there, and asked for")).await?;
+    let there = seller.head(hosted).await?;
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    for cell in [HOME, ABROAD] {
+        behind(&net, cell).await?;
+    }
+
+    // One word alone changes nothing.
+    let acts = (peer_acts(&net, HOME).await?, peer_acts(&net, ABROAD).await?);
+    assert!(forward(&net, ABROAD, HOME).await?["until"].is_string());
+    behind(&net, HOME).await?;
+    assert!(frozen(&net, HOME, hosted).await?.is_null());
+
+    forward(&net, HOME, ABROAD).await?;
+    forward(&net, ABROAD, HOME).await?;
+    net.linked(HOME, ABROAD, Duration::from_secs(30)).await?;
+    for cell in [HOME, ABROAD] {
+        let why = frozen(&net, cell, hosted).await?;
+        assert!(why.as_str().is_some_and(|why| why.contains("restore_behind")), "{cell}: {why}");
+        assert!(frozen(&net, cell, theirs).await?.is_null(), "{cell}: its host lost nothing of it");
+    }
+    let now = (peer_acts(&net, HOME).await?, peer_acts(&net, ABROAD).await?);
+    assert!(now.0 >= acts.0 + 2 && now.1 >= acts.1 + 2, "word and deed are in both logs: {acts:?} {now:?}");
+
+    // Nothing more is placed in what was frozen, and what the peer has of it stays.
+    let fresh = buyer.send(hosted, &note("instead of what was lost")).await;
+    let why = fresh.and_then(|answer| answer.placed().map(|_| ())).unwrap_err().to_string();
+    assert!(why.contains("restore_behind"), "{why}");
+    assert_eq!(seller.head(hosted).await?, there);
+
+    // What the other hosts is whole again, and new sessions go both ways.
+    deal::say(&seller, &[&buyer], theirs, &note("and on")).await?;
+    assert_eq!(buyer.head(theirs).await?, seller.head(theirs).await?);
+    let anew = deal::open(&buyer, &[&seller]).await?;
+    deal::say(&buyer, &[&seller], anew, &note("once more")).await?;
+    deal::say(&seller, &[&buyer], anew, &note("gladly")).await?;
+    for agent in [&buyer, &seller] {
+        for session in [theirs, anew] {
+            let report = verify(&agent.transcript(session).await?, &Pins::default());
+            assert_eq!(report.verdict(), Verdict::Verified, "{}", report.to_json());
+        }
+    }
+
+    // Restarts change nothing; another restore needs two words again.
+    net.stop(HOME).await?;
+    net.restart(HOME).await?;
+    net.linked(HOME, ABROAD, Duration::from_secs(30)).await?;
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    behind(&net, HOME).await?;
+    behind(&net, ABROAD).await
+}
+
+/// The restored cell was written to before it met its peer again: what it gave numbers to then hides nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_cell_that_went_on_alone_is_refused_all_the_same() -> Result<(), Failure> {
+    let (mut net, buyer, seller, session) = start().await?;
+    let note = |text: &str| Draft::new(P::Inform).content(json!({"text": text}));
+    let file = backup(&net, "cell.backup").await?;
+    deal::say(&buyer, &[&seller], session, &note("lost here")).await?;
+    let there = seller.head(session).await?;
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.stop(ABROAD).await?;
+    net.restart(HOME).await?;
+    for text in ["one", "two", "three", "four", "five", "six"] {
+        buyer.send(session, &note(text)).await?.placed()?;
+    }
+    net.restart(ABROAD).await?;
+    behind(&net, HOME).await?;
+    assert_eq!(seller.head(session).await?, there, "nothing of the other story came");
+    forward(&net, HOME, ABROAD).await?;
+    forward(&net, ABROAD, HOME).await?;
+    net.linked(HOME, ABROAD, Duration::from_secs(30)).await?;
+    assert!(frozen(&net, HOME, session).await?.is_string());
+    let anew = deal::open(&buyer, &[&seller]).await?;
+    deal::say(&seller, &[&buyer], anew, &note("in a new one")).await?;
+    assert_eq!(seller.record(session, there.sequence, SOON).await?["hash"], json!(there.hash), "told once, kept");
+    Ok(())
+}

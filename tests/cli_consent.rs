@@ -93,6 +93,8 @@ fn a_peer_that_is_removed_is_gone_and_one_added_at_run_time_outlives_the_process
     eu.start();
     eu.until(&["peer", "list"], |peers| peers["peers"][0]["state"] == "connected");
     eu.done(&["peer", "retry", "us-east-1"]);
+    assert!(eu.done(&["peer", "forward", "us-east-1", "--reason", "restored"])["until"].is_string());
+    assert_eq!(eu.refused(&["peer", "forward", "jp-east-1", "--reason", "restored"])["code"], "not_found");
     eu.done(&["peer", "remove", "us-east-1"]);
     eu.until(&["peer", "list"], |peers| peers["peers"] == json!([]));
     assert_eq!(eu.refused(&["peer", "remove", "us-east-1"])["code"], "not_found");

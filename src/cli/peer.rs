@@ -8,7 +8,9 @@ use super::answer::Answer;
 use super::failure::Failure;
 use super::running::{Cell, answer, text_of};
 use crate::api::operator::contract::peer_add_request::Anchor;
-use crate::api::operator::contract::{PeerAddRequest, PeerListRequest, PeerRemoveRequest, PeerRetryRequest};
+use crate::api::operator::contract::{
+    PeerAddRequest, PeerForwardRequest, PeerListRequest, PeerRemoveRequest, PeerRetryRequest,
+};
 
 /// Peers.
 #[derive(Debug, Subcommand)]
@@ -26,6 +28,15 @@ pub enum Peer {
     Retry {
         /// The peer's cell id.
         id: String,
+    },
+    /// Go on with a peer although one of the two was restored from a backup older than the other knows; the operators
+    /// of both say it within an hour, and open sessions that the restored cell hosts for both are frozen for good.
+    Forward {
+        /// The peer's cell id.
+        id: String,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
 }
 
@@ -69,6 +80,7 @@ impl Peer {
             Self::List => answer(cell.peer_list(PeerListRequest {}).await),
             Self::Remove { id } => answer(cell.peer_remove(PeerRemoveRequest { cell: id }).await),
             Self::Retry { id } => answer(cell.peer_retry(PeerRetryRequest { cell: id }).await),
+            Self::Forward { id, reason } => answer(cell.peer_forward(PeerForwardRequest { cell: id, reason }).await),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: docs/spec/federation.md section 3; the calls are those of `peering::Exchange`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -14,12 +15,25 @@ use super::writer::Job;
 use super::{outbox, outgoing, revoking};
 use crate::protocol::ids::CellId;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::View as _;
+use crate::store::{Fault, View as _};
 
 impl Handle {
     /// A link is up: what the peer says of itself.
     pub async fn link_up(&self, peer: &CellId, said: PeerSaid) -> Result<(), Refusal> {
         self.ask_patiently(Command::LinkUp(peer.clone(), said)).await.map(|_| ())
+    }
+
+    /// `peer` has this cell's frames up to `has`, which contradicts what this cell knows; on from there if its operator
+    /// agreed (`peer forward`).
+    ///
+    /// # Errors
+    /// `refusal` if it did not.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "any other outcome is one mistake")]
+    pub async fn forward(&self, peer: &CellId, has: u64, refusal: Refusal) -> Result<(), Refusal> {
+        match self.ask_patiently(Command::Forward(peer.clone(), has, refusal)).await? {
+            Outcome::Operated(done) => done.map(|_| ()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// The stream of `peer` that frames were last taken from, and the last number taken.
@@ -31,6 +45,13 @@ impl Handle {
     /// The last number given to a frame for `peer`.
     pub fn given_to(&self, peer: &CellId) -> Result<u64, Refusal> {
         outbox::given(&self.rows()?, peer).map_err(|fault| unavailable(&fault))
+    }
+
+    /// The last number given to a frame for each peer that this cell knows.
+    pub fn given_to_each(&self) -> Result<HashMap<CellId, u64>, Fault> {
+        let (facts, rows) = (self.shared.facts.load(), self.shared.reader.snapshot()?);
+        let peers = self.shared.settings.peers.keys().chain(facts.peers.keys());
+        peers.map(|peer| Ok((peer.clone(), outbox::given(&rows, peer)?))).collect()
     }
 
     /// The last frame that `peer` confirmed.

@@ -38,6 +38,8 @@ pub enum Command {
     Spent(CellId, u64),
     /// A link is up: what the peer says of itself.
     LinkUp(CellId, PeerSaid),
+    /// A peer has this many frames, which contradicts what is known here: on from there if the operator agreed.
+    Forward(CellId, u64, Refusal),
     /// An entry of the erasure ledger that the database does not know of.
     EraseAgain(Box<super::forgotten::Erased>),
     /// How an erasure stands whose intent is durable: it was carried on with before this is decided.

@@ -145,6 +145,9 @@ impl Engine {
                 self.link_up(batch, peer, said)?;
                 Outcome::Done
             }
+            Command::Forward(peer, has, refusal) => {
+                Outcome::Operated(refusable(self.forward(batch, &peer, has, refusal))?)
+            }
             Command::EraseAgain(erased) => {
                 self.erase_again(batch, *erased)?;
                 Outcome::Done

@@ -47,6 +47,7 @@ mod escrows;
 mod evidence;
 mod forgetting;
 mod forgotten;
+mod forwarding;
 pub mod handle;
 mod holds;
 mod homecoming;

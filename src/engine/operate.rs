@@ -40,6 +40,7 @@ impl Engine {
                 batch.effects.retry.insert(cell.clone());
                 Ok(json!({"cell": cell}))
             }
+            Operation::PeerForward { cell, reason } => self.peer_forward(batch, &cell, &reason),
             Operation::ConsentOffer { org, terms } => self.consent_offer(batch, &org, &terms),
             Operation::ConsentCounter { consent, org, terms } => self.consent_counter(batch, consent, &org, &terms),
             Operation::ConsentAccept { consent, org } => self.consent_accept(batch, consent, &org),
@@ -110,7 +111,7 @@ impl Engine {
         }
     }
 
-    fn known_peer(&self, cell: &CellId) -> Step<()> {
+    pub(super) fn known_peer(&self, cell: &CellId) -> Step<()> {
         match self.shared.settings.place_of(&self.facts, cell) {
             Some(_) => Ok(()),
             None => Err(Refusal::new(Code::NotFound, format!("no peer {cell}; see `peer list`")).into()),
@@ -204,6 +205,7 @@ pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option
             | Operation::PeerAdd { .. }
             | Operation::PeerRemove { .. }
             | Operation::PeerRetry { .. }
+            | Operation::PeerForward { .. }
             | Operation::PeerList
             | Operation::ConsentOffer { .. }
             | Operation::ConsentCounter { .. }

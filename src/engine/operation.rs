@@ -144,6 +144,11 @@ pub enum Operation {
     PeerRetry {
         cell: CellId,
     },
+    /// `reason` goes into the audit log.
+    PeerForward {
+        cell: CellId,
+        reason: String,
+    },
     PeerList,
     ConsentOffer {
         org: OrgName,

@@ -31,7 +31,7 @@ impl Engine {
 
     /// The next free number. No number is given twice in the life of a store, whatever became of the frame that had
     /// it: the peer may have taken that, and would take another under its number for the same.
-    fn next_number(&self, batch: &Batch<'_>, peer: &CellId) -> Result<u64, Fault> {
+    pub(super) fn next_number(&self, batch: &Batch<'_>, peer: &CellId) -> Result<u64, Fault> {
         if let Some(next) = self.next.outbox.get(peer) {
             return Ok(*next);
         }
@@ -53,7 +53,7 @@ impl Engine {
         self.take_from_outbox(batch, peer, number)
     }
 
-    fn acked_upto(&self, peer: &CellId) -> u64 {
+    pub(super) fn acked_upto(&self, peer: &CellId) -> u64 {
         self.next.acked.get(peer).copied().unwrap_or_default()
     }
 

@@ -11,6 +11,7 @@ use crate::protocol::ids::CellId;
 use crate::protocol::json::Json;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
+use crate::store::Fault;
 use crate::wire::link::{Expected, Hello, VERSION};
 
 /// What this cell says of itself in each hello.
@@ -29,16 +30,27 @@ pub struct Crossing {
     handle: Handle,
     face: Face,
     streams: Mutex<HashMap<CellId, [u8; 16]>>,
+    /// The last number given before this process to a frame for each peer that it has not had a link to. What was
+    /// given since was never sent: a peer that has more has what this cell lost.
+    before: Mutex<HashMap<CellId, u64>>,
 }
 
 impl Crossing {
-    /// Over a running engine.
-    pub fn new(handle: Handle, face: Face) -> Self {
-        Self { handle, face, streams: Mutex::default() }
+    /// Over a running engine that no agent or operator talks to yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn new(handle: Handle, face: Face) -> Result<Self, Fault> {
+        let before = Mutex::new(handle.given_to_each()?);
+        Ok(Self { handle, face, streams: Mutex::default(), before })
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<CellId, [u8; 16]>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn before(&self) -> MutexGuard<'_, HashMap<CellId, u64>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,26 +76,15 @@ impl Exchange for Crossing {
     }
 
     async fn up(&self, peer: &CellId, hello: &Hello) -> Result<(), Refusal> {
-        let (has, given) = (hello.wants_from(self.handle.stream_id()).saturating_sub(1), self.handle.given_to(peer)?);
-        if has > given {
-            let detail = format!(
-                "restore_behind: {peer} has frame {has} of this cell's, which knows of {given}: this cell was restored \
-                 from a backup older than what it has sent; restore a newer one, or what comes next would be taken for \
-                 what {peer} has"
-            );
-            return Err(behind(detail, peer));
-        }
-        let confirmed = self.handle.confirmed_by(peer)?;
-        if hello.expects.is_some_and(|expects| expects.stream == self.handle.stream_id()) && has < confirmed {
-            let detail = format!(
-                "restore_behind: {peer} had confirmed frame {confirmed} of this cell's and now knows of {has}: it was \
-                 restored from an older backup, and what it lacks is no longer queued here; its operator must restore a \
-                 newer one"
-            );
-            return Err(behind(detail, peer));
+        let before = self.before().get(peer).copied();
+        let sent = before.map_or_else(|| self.handle.given_to(peer), Ok)?;
+        let known = (sent, self.handle.confirmed_by(peer)?);
+        if let Some((has, refusal)) = contradiction(peer, hello, self.handle.stream_id(), known) {
+            self.handle.forward(peer, has, refusal).await?;
         }
         let said = PeerSaid { jwks: hello.jwks.text().to_owned(), public_url: hello.public_url.clone() };
         self.handle.link_up(peer, said).await?;
+        self.before().remove(peer);
         self.streams().insert(peer.clone(), hello.stream);
         Ok(())
     }
@@ -124,8 +125,30 @@ impl Exchange for Crossing {
     }
 }
 
-fn behind(detail: String, peer: &CellId) -> Refusal {
-    Refusal::new(Code::EscalationRequired, detail)
-        .with("reason", "restore_behind".into())
-        .with("cell", peer.as_str().into())
+/// What `peer` has of the stream `own`, and the refusal to link with it, if that and what this cell knows (the last
+/// number it may have sent, the last confirmed) cannot both be so.
+fn contradiction(
+    peer: &CellId,
+    hello: &Hello,
+    own: [u8; 16],
+    (given, confirmed): (u64, u64),
+) -> Option<(u64, Refusal)> {
+    let has = hello.wants_from(own).saturating_sub(1);
+    let ours = hello.expects.is_some_and(|expects| expects.stream == own);
+    let detail = if has > given {
+        format!(
+            "restore_behind: {peer} has frame {has} of this cell's, which knows of {given}: this cell was restored from \
+             a backup older than what it has sent; restore a newer one, or both operators say `peer forward`"
+        )
+    } else if ours && has < confirmed {
+        format!(
+            "restore_behind: {peer} had confirmed frame {confirmed} of this cell's and now knows of {has}: it was \
+             restored from an older backup, and what it lacks is no longer queued here; its operator restores a newer \
+             one, or both operators say `peer forward`"
+        )
+    } else {
+        return None;
+    };
+    let refusal = Refusal::new(Code::EscalationRequired, detail);
+    Some((has, refusal.with("reason", "restore_behind".into()).with("cell", peer.as_str().into())))
 }

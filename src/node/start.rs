@@ -266,7 +266,7 @@ fn link(
     let identity = Identity::load(settings.cell.id.clone(), &federation.cert, &federation.key)?;
     issuer(&federation.ca)?;
     let peers = links::configured(&settings.peers)?;
-    let crossing = Arc::new(Crossing::new(handle.clone(), face));
+    let crossing = Arc::new(Crossing::new(handle.clone(), face)?);
     let peering = Arc::new(Peering::start(Socket::Bind(federation.listen), identity, peers, crossing)?);
     handle.attach(Arc::new(Linked::start(&peering, stop.clone())));
     Ok(Some(peering))

@@ -51,6 +51,7 @@ verbs! {
     peer_add PeerAddRequest;
     peer_remove PeerRemoveRequest;
     peer_retry PeerRetryRequest;
+    peer_forward PeerForwardRequest;
     peer_list PeerListRequest;
     consent_offer ConsentOfferRequest;
     consent_counter ConsentCounterRequest;

@@ -3,8 +3,8 @@
 use super::{field, legal, optional, spoken};
 use crate::api::operator::contract::peer_add_request as add;
 use crate::api::operator::contract::{
-    DlqListRequest, DlqPurgeRequest, DlqReplayRequest, PeerAddRequest, PeerListRequest, PeerRemoveRequest,
-    PeerRetryRequest,
+    DlqListRequest, DlqPurgeRequest, DlqReplayRequest, PeerAddRequest, PeerForwardRequest, PeerListRequest,
+    PeerRemoveRequest, PeerRetryRequest,
 };
 use crate::crypto::digest::Digest;
 use crate::engine::Operation;
@@ -62,6 +62,14 @@ impl TryFrom<PeerRetryRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: PeerRetryRequest) -> Result<Self, Refusal> {
         Ok(Self::PeerRetry { cell: field("/cell", &request.cell)? })
+    }
+}
+
+impl TryFrom<PeerForwardRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: PeerForwardRequest) -> Result<Self, Refusal> {
+        let reason = spoken("/reason", request.reason, "why, for the audit log")?;
+        Ok(Self::PeerForward { cell: field("/cell", &request.cell)?, reason })
     }
 }
 

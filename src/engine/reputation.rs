@@ -106,7 +106,7 @@ impl Engine {
     /// A session reached CLOSED: its outcome is signed, and counts for all who took part.
     fn book_end(&mut self, batch: &mut Batch<'_>, live: &mut Live, parties: &Parties) -> Step<()> {
         let session = live.kept.session.clone();
-        let success = success(&session);
+        let success = success(&live.kept);
         live.kept.counted = Some(success);
         let joined = |id: &ParticipantId| session.participant(*id).is_some_and(|p| p.joined);
         let present: Vec<Tag> = parties.iter().filter(|(id, _)| joined(id)).map(|(_, agent)| *agent).collect();
@@ -137,7 +137,7 @@ impl Engine {
             return Ok(());
         };
         let parties = self.parties(batch, &live.kept)?;
-        let now = success(&live.kept.session);
+        let now = success(&live.kept);
         if (now - before).abs() > f64::EPSILON {
             live.kept.counted = Some(now);
             let session = live.kept.session.clone();
@@ -266,9 +266,7 @@ impl Engine {
 
     /// Signs the session's outcome as it stands, tells the other cells, and counts it in the trust of its parties.
     fn state_outcome(&mut self, batch: &mut Batch<'_>, live: &Live, parties: &Parties) -> Step<()> {
-        // Of commitments made before this cell came in it has the host's word alone, and gives none of its own.
-        let mut session = live.kept.session.clone();
-        session.commitments.retain(|commitment| commitment.sequence >= live.kept.begins);
+        let session = witnessed(&live.kept);
         let payload = session.outcome_view(&self.shared.settings.cell);
         let digest = evidence::outcome_digest(&payload);
         outcomes::state(self, batch, live, &payload)?;
@@ -284,8 +282,20 @@ impl Engine {
     }
 }
 
-/// What a closed session counts among successes now.
-fn success(session: &Session) -> f64 {
+/// The session with the commitments that this cell saw made: of those before it came in it has the host's word alone,
+/// and gives none of its own.
+fn witnessed(kept: &Kept) -> Session {
+    let mut session = kept.session.clone();
+    if kept.begins > 1 {
+        session.commitments.retain(|commitment| commitment.sequence >= kept.begins);
+        session.outcome = session.outcome.map(|outcome| outcome.derived(&session.commitments));
+    }
+    session
+}
+
+/// What a closed session counts among successes now, by what this cell signs of it.
+fn success(kept: &Kept) -> f64 {
+    let session = witnessed(kept);
     let breach = session.commitments.iter().any(|commitment| commitment.breach.is_some());
     session.outcome.map_or(0.0, |outcome| trust::weight(outcome, breach, session.is_internal()))
 }

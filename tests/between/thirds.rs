@@ -13,6 +13,8 @@ use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::refusal::{Code, Refusal};
 use asp_cell::protocol::session::State;
 use asp_cell::protocol::time::Span;
+use asp_cell::protocol::transcript::Pins;
+use asp_cell::protocol::trust::evidence;
 use asp_cell::protocol::verdict::Ruling;
 use asp_cell::store::{Order, View as _};
 use asp_cell::wire::frame::{Body, Frame, Said};
@@ -23,12 +25,13 @@ use super::decided::files;
 use super::money::{CLASSES, Deal, HOUR};
 use super::net::Net;
 
+const PAIRS: [(&str, &str); 3] =
+    [("org0.example", "org1.example"), ("org0.example", "org2.example"), ("org1.example", "org2.example")];
+
 /// The payer in cell 0, the payee in cell 1, the host in cell 2 with an agent of its own; 60.00 USD held by cell 0.
 pub fn deal() -> (Deal, Agent, [CommitmentId; 2]) {
     let mut net = Net::new(3);
-    for (one, other) in
-        [("org0.example", "org1.example"), ("org0.example", "org2.example"), ("org1.example", "org2.example")]
-    {
+    for (one, other) in PAIRS {
         net.consent(one, other, &CLASSES, "*");
     }
     let [buyer, seller, broker] =
@@ -125,4 +128,39 @@ fn it_asks_for_a_decision_of_a_dispute_between_others() {
     let postings = deal.net.read(0, |view| view.rows.range(&POSTINGS, .., Order::Backward, 1).unwrap());
     let shown = deal.net.look(0, Operation::DisputeShow { dispute: id });
     assert_eq!(postings[0].1.cause, Digest::of(&[shown["decision"].as_str().unwrap().as_bytes()]));
+}
+
+// What was committed before it came in it cannot sign for: its agent's success is what its own outcome says.
+#[test]
+fn a_cell_that_came_in_midway_counts_what_it_signs() {
+    let mut net = Net::new(3);
+    for (one, other) in PAIRS {
+        net.consent(one, other, &CLASSES, "*");
+    }
+    let [buyer, seller, helper] =
+        ["org0.example/buyer", "org1.example/seller", "org2.example/helper"].map(|name| net.agent(name));
+    let session = net.open(&[&seller, &buyer], "Restock");
+    let mut deal = Deal { net, buyer, seller, session, consent: None };
+    let offer = deal.told(false, P::Propose, None, Some(json!({"amount": "60.00", "currency": "USD"})));
+    deal.told(true, P::Accept, Some(offer.into()), None);
+    let delivery = deal.deliver();
+    deal.net.pass(Span(50 * HOUR));
+    let (call, _) = deal.net.delegate(&deal.seller, session, &helper);
+    deal.net.send(&deal.seller, &call).unwrap();
+    deal.net.rest();
+    deal.net.accept(&helper, session).unwrap();
+    deal.net.rest();
+    let claim = deal.told(false, P::Fulfill, None, Some(json!({"commitmentId": delivery})));
+    deal.told(true, P::Accept, Some(claim.into()), None);
+    deal.told(true, P::Close, None, Some(json!({"outcome": "success"})));
+    for cell in 0..3 {
+        let ended = deal.net.kept(cell, session).unwrap().session;
+        assert_eq!((ended.state, ended.commitments[0].breach.map(|late| late.severity)), (State::Closed, Some(1)));
+    }
+    let agents = [deal.buyer.id.clone(), deal.seller.id.clone(), helper.id.clone()];
+    for (cell, agent) in agents.into_iter().enumerate() {
+        let shown = deal.net.look(cell, Operation::TrustShow { agent: agent.clone() });
+        let report = evidence::verify_bytes(shown.to_string().as_bytes(), &Pins::default());
+        assert_eq!(report.verdict().name(), "verified", "{agent}: {}", report.to_json());
+    }
 }

@@ -24,7 +24,7 @@ pub struct Erase {
     /// One message of the session: all of it that can be erased.
     #[arg(long, value_name = "ID", requires = "session")]
     message: Option<String>,
-    /// One part of the message, by its name in the record: content, personal/<tag>, invitees, delegate.
+    /// One part of the message, by its name in the record: `content`, `personal/TAG`, `invitees`, `delegate`.
     #[arg(long, value_name = "NAME", requires = "message")]
     part: Option<String>,
     /// The legal ground, as it will stand in the certificate.

@@ -29,6 +29,7 @@ mod money;
 mod net;
 mod newcomers;
 mod parts;
+mod races;
 mod refused;
 mod reordered;
 mod shrunk;

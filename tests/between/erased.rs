@@ -85,7 +85,7 @@ fn no_row_ever_names_an_agent_or_a_subject() {
 fn personal(net: &mut Net, agent: &Agent, session: SessionId) -> Draft {
     net.say(agent, session, |message, salt| {
         message.parts.clear();
-        let (name, part) = salt.personal_part("contact-17".parse().unwrap(), Json::of(&json!({"name": "Ada"})));
+        let (name, part) = salt.personal_part("contact-17".parse().unwrap(), Json::of(&json!({"name": "Ada Byron"})));
         message.parts.insert(name, part);
     })
 }
@@ -103,7 +103,7 @@ fn a_subject_is_erased_from_what_is_on_its_way() {
         net.send(&seller, &draft).unwrap();
         if out {
             net.carry(1, 0);
-            assert!(shown(&net, &buyer, session).contains("Ada"));
+            assert!(shown(&net, &buyer, session).contains("Ada Byron"));
         }
         let coming = if back { net.frames(0, 1) } else { Vec::new() };
         net.operate(1, erase("org1.example", ErasureScope::Subject("contact-17".parse().unwrap()))).unwrap();
@@ -111,7 +111,7 @@ fn a_subject_is_erased_from_what_is_on_its_way() {
         net.rest();
         for agent in [&buyer, &seller] {
             let shown = shown(&net, agent, session);
-            assert!(!shown.contains("Ada") && !shown.contains("contact-17"), "{out} {back} {}: {shown}", agent.id);
+            assert!(!shown.contains("Ada Byron") && !shown.contains("contact-17"), "{out} {back} {}: {shown}", agent.id);
             assert_eq!(net.messages(agent, session).unwrap().len(), 3, "the record stands");
         }
         assert_eq!([0, 1].map(|cell| rows(&net, cell, &SUBJECTS, "").0), [0, 0], "{out} {back}");

@@ -50,6 +50,7 @@ fn tell(net: &mut Net, agent: &Agent, session: SessionId, text: &str) {
     net.rest();
 }
 
+/// `text` has a space in it: no random salt or signature in base64 ever shows it.
 fn reads(net: &Net, agent: &Agent, session: SessionId, text: &str) -> bool {
     Value::Array(net.messages(agent, session).unwrap()).to_string().contains(text)
 }
@@ -59,7 +60,7 @@ fn a_held_session_is_erased_when_its_hold_ends_and_not_before() {
     for restart in [false, true] {
         let (mut net, buyer, seller) = two();
         let session = net.open(&[&buyer, &seller], "Restock");
-        tell(&mut net, &buyer, session, "Ada");
+        tell(&mut net, &buyer, session, "Ada Byron");
         let first = hold(&mut net, 0, session);
         let second = hold(&mut net, 0, session);
         let asked = erase(&mut net, 0, ErasureScope::Session(session));
@@ -72,7 +73,7 @@ fn a_held_session_is_erased_when_its_hold_ends_and_not_before() {
         net.operate(0, Operation::HoldRelease { hold: first }).unwrap();
         net.rest();
         assert_eq!(status(&mut net, 0, &asked["requestId"])["status"], "held", "another hold is in force");
-        assert!(reads(&net, &buyer, session, "Ada") && reads(&net, &seller, session, "Ada"));
+        assert!(reads(&net, &buyer, session, "Ada Byron") && reads(&net, &seller, session, "Ada Byron"));
         net.operate(0, Operation::HoldRelease { hold: second }).unwrap();
         if restart {
             net.restart(0);
@@ -81,7 +82,7 @@ fn a_held_session_is_erased_when_its_hold_ends_and_not_before() {
         let done = status(&mut net, 0, &asked["requestId"]);
         assert_eq!((&done["status"], &done["heldBy"]), (&json!("logical"), &json!([])));
         assert_eq!(done["payload"]["recipients"][0]["status"], "certified");
-        assert!(!reads(&net, &buyer, session, "Ada") && !reads(&net, &seller, session, "Ada"));
+        assert!(!reads(&net, &buyer, session, "Ada Byron") && !reads(&net, &seller, session, "Ada Byron"));
         assert_eq!(net.look(0, Operation::HoldList), json!({"holds": []}));
     }
 }
@@ -93,7 +94,7 @@ fn what_no_hold_protects_goes_at_once() {
         let kept = net.open(&[&buyer, &seller], "Restock");
         let free = net.open(&[&buyer, &seller], "Restock");
         for session in [kept, free] {
-            tell(&mut net, &buyer, session, "Ada");
+            tell(&mut net, &buyer, session, "Ada Byron");
         }
         let holder = usize::from(at_peer);
         let held = hold(&mut net, holder, kept);
@@ -108,16 +109,16 @@ fn what_no_hold_protects_goes_at_once() {
             assert_eq!(partly["payload"]["deferred"], deferred);
             assert_eq!(partly["heldBy"], json!(["operator"]));
         }
-        assert!(!reads(&net, &buyer, free, "Ada") && !reads(&net, &seller, free, "Ada"), "unrelated data goes at once");
-        assert_eq!(reads(&net, &buyer, kept, "Ada"), !at_peer);
-        assert!(reads(&net, &seller, kept, "Ada"), "a hold of either cell keeps the copy there");
+        assert!(!reads(&net, &buyer, free, "Ada Byron") && !reads(&net, &seller, free, "Ada Byron"), "unrelated data goes at once");
+        assert_eq!(reads(&net, &buyer, kept, "Ada Byron"), !at_peer);
+        assert!(reads(&net, &seller, kept, "Ada Byron"), "a hold of either cell keeps the copy there");
         // What comes after belongs to nobody's request.
-        tell(&mut net, &buyer, kept, "Grace");
+        tell(&mut net, &buyer, kept, "Grace Hopper");
         net.restart(holder);
         net.operate(holder, Operation::HoldRelease { hold: held }).unwrap();
         net.rest();
         for agent in [&buyer, &seller] {
-            assert!(!reads(&net, agent, kept, "Ada"), "{at_peer} {}", agent.id);
+            assert!(!reads(&net, agent, kept, "Ada Byron"), "{at_peer} {}", agent.id);
         }
         let done = status(&mut net, 0, &asked["requestId"]);
         assert_eq!((&done["payload"]["deferred"], &done["heldBy"]), (&json!([]), &json!([])));
@@ -140,7 +141,7 @@ fn payload(jws: &str) -> Value {
 fn a_peer_that_holds_all_of_it_refuses_with_its_ground_and_certifies_later() {
     let (mut net, buyer, seller) = two();
     let session = net.open(&[&buyer, &seller], "Restock");
-    tell(&mut net, &buyer, session, "Ada");
+    tell(&mut net, &buyer, session, "Ada Byron");
     let held = hold(&mut net, 1, session);
     let asked = erase(&mut net, 0, ErasureScope::Session(session));
     net.rest();
@@ -149,13 +150,13 @@ fn a_peer_that_holds_all_of_it_refuses_with_its_ground_and_certifies_later() {
     assert_eq!(recipient["status"], "refused");
     let refusal = payload(recipient["certificate"].as_str().unwrap());
     assert_eq!(refusal["refused"]["heldBy"], json!(["operator"]));
-    assert!(!reads(&net, &buyer, session, "Ada") && reads(&net, &seller, session, "Ada"));
+    assert!(!reads(&net, &buyer, session, "Ada Byron") && reads(&net, &seller, session, "Ada Byron"));
     net.operate(1, Operation::HoldRelease { hold: held }).unwrap();
     net.commit(1, Command::Tick);
     net.rest();
     let shown = status(&mut net, 0, &asked["requestId"]);
     assert_eq!(shown["payload"]["recipients"][0]["status"], "certified");
-    assert!(!reads(&net, &seller, session, "Ada"));
+    assert!(!reads(&net, &seller, session, "Ada Byron"));
 }
 
 /// What a hold kept of an agent or organisation is no reach for it later: whoever is registered anew meanwhile stays.
@@ -164,7 +165,7 @@ fn an_agent_registered_anew_outlives_the_end_of_a_hold() {
     for whole in [false, true] {
         let (mut net, buyer, seller) = two();
         let session = net.open(&[&buyer, &seller], "Restock");
-        tell(&mut net, &buyer, session, "Ada");
+        tell(&mut net, &buyer, session, "Ada Byron");
         let held = hold(&mut net, 0, session);
         let scope = if whole { ErasureScope::Organisation } else { ErasureScope::Agent(buyer.id.clone()) };
         let asked = erase(&mut net, 0, scope);
@@ -188,7 +189,7 @@ fn an_agent_registered_anew_outlives_the_end_of_a_hold() {
         assert_eq!((agents, sat), (1, 1), "{whole}: the new agent stays, and of the old one no way to its seat");
         let next = net.open(&[&again, &seller], "Restock");
         assert_eq!(net.messages(&seller, next).unwrap().len(), 2);
-        assert!(!reads(&net, &seller, session, "Ada"));
+        assert!(!reads(&net, &seller, session, "Ada Byron"));
     }
 }
 
@@ -199,7 +200,7 @@ fn an_order_that_leaves_a_session_out_reaches_no_hold_there() {
         let (mut net, buyer, seller) = two();
         let [named, kept] = [(), ()].map(|()| net.open(&[&buyer, &seller], "Restock"));
         for session in [named, kept] {
-            tell(&mut net, &buyer, session, "Ada");
+            tell(&mut net, &buyer, session, "Ada Byron");
         }
         let held = hold(&mut net, 1, kept);
         let participant = Some(net.seat(&buyer, named));
@@ -220,10 +221,10 @@ fn an_order_that_leaves_a_session_out_reaches_no_hold_there() {
         };
         says(&mut net, 0, 1, vec![Body::Erase(order)]);
         net.rest();
-        assert!(!reads(&net, &seller, named, "Ada"), "{subject}");
-        assert!(reads(&net, &seller, kept, "Ada"), "{subject}: what is held is kept");
+        assert!(!reads(&net, &seller, named, "Ada Byron"), "{subject}");
+        assert!(reads(&net, &seller, kept, "Ada Byron"), "{subject}: what is held is kept");
         net.operate(1, Operation::HoldRelease { hold: held }).unwrap();
         net.rest();
-        assert!(!reads(&net, &seller, kept, "Ada"), "{subject}: the same secret, the same end");
+        assert!(!reads(&net, &seller, kept, "Ada Byron"), "{subject}: the same secret, the same end");
     }
 }

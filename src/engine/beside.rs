@@ -12,7 +12,7 @@ use super::border::orgs_in;
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
-use super::ledgers::{Freight, open_parts};
+use super::ledgers::Freight;
 use super::live::{Live, Past};
 use super::request::Noting;
 use super::scopes::{self, Owned};
@@ -96,10 +96,9 @@ impl Engine {
         let parts = parts.into_iter().map(|(name, part)| (name, PartFrame::Open(part))).collect();
         let length = said.text().len();
         let (session, envelope, admitted_at) = (said.session(), vouched.envelope(), vouched.admitted_at());
-        let freight = Freight { session, hash: envelope, envelope, organisation: &organisation, admitted_at };
-        for crossing in &crossings {
-            self.exported(batch, &freight, crossing, length, &open_parts(&parts, crossing))?;
-        }
+        let (message, hash) = (Some(said.id()), envelope);
+        let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
+        self.exported_to(batch, &freight, &crossings, length, &parts)?;
         let boxed = self.boxed_beside(batch, &caller.agent, vouched.proof(), vouched.admitted_at())?;
         let stage = judged.as_ref().map_or(Stage::Waiting, |(_, at)| Stage::Stands(standing_at(live, *at)));
         let (session, id, after) = (said.session(), said.id(), live.kept.session.head.sequence);
@@ -423,8 +422,8 @@ impl Engine {
         }
         let sender = live.kept.session.participant(said.sender());
         let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
-        let freight =
-            Freight { session, hash: envelope, envelope, organisation: &from, admitted_at: boxed.admitted_at };
+        let (message, hash, admitted_at) = (Some(said.id()), envelope, boxed.admitted_at);
+        let freight = Freight { session, message, hash, envelope, organisation: &from, admitted_at };
         Ok(self.imported(batch, &origin, &freight, parts, relied, bytes)?)
     }
 

@@ -70,6 +70,8 @@ pub struct Engine {
     pub(super) waiting: BTreeMap<SessionId, BTreeSet<Uuid>>,
     /// How many peers owe an answer to an erasure.
     pub(super) owed: BTreeMap<Uuid, usize>,
+    /// Whether more has been kept as long as agreed than one tick erases.
+    pub(super) more_due: bool,
     /// What peers' orders may still cost.
     pub(super) ordered: super::ordering::Ordered,
 }
@@ -202,7 +204,7 @@ impl Engine {
     /// The earliest moment at which [`Command::Tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let now = (!self.ripe.is_empty()).then_some(Timestamp(0));
+        let now = (!self.ripe.is_empty() || self.more_due).then_some(Timestamp(0));
         now.or_else(|| self.due.first().map(|(at, _)| *at))
     }
 

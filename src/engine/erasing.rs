@@ -46,12 +46,23 @@ impl Engine {
         let target = self.target(scope);
         // What is not here is refused before anything is written: an intent is carried out, whatever happens.
         self.concerns(batch, organisation, &target, tag)?;
+        self.intend(batch, organisation, (target, tag, kind(scope)), ground)
+    }
+
+    /// Writes a request down; it is carried out before the next command is decided.
+    pub(super) fn intend(
+        &mut self,
+        batch: &mut Batch<'_>,
+        organisation: &OrgName,
+        (target, tag, kind): (Target, Tag, &str),
+        ground: &str,
+    ) -> Step<Uuid> {
         let request = self.uuid7(batch.now);
         let approved = !matches!(target, Target::Organisation);
         let erasure = Erasure {
             organisation: organisation.clone(),
             scope: Some(target),
-            kind: kind(scope).to_owned(),
+            kind: kind.to_owned(),
             ordered: None,
             orders: BTreeSet::new(),
             tag,

@@ -49,6 +49,8 @@ pub enum Target {
     Organisation,
     /// What a peer's orders name, and whether part by part.
     Ordered(Vec<(bool, Item)>),
+    /// Parts of messages of a session, kept as long as agreed.
+    Parts(SessionId, Vec<(MessageId, Vec<String>)>),
 }
 
 /// How far a request has come.

@@ -11,7 +11,8 @@ use super::rescoping::Victims;
 use super::scopes;
 use super::stop::Step;
 use super::tables::{
-    self, AGENTS, AGENTS_OF, BESIDE, Copies, EN_ROUTE, FEED, KEYS, KEYS_OF, PENDING, Pending, SESSIONS_OF, SUBJECTS,
+    self, AGENTS, AGENTS_OF, BESIDE, Copies, EN_ROUTE, FEED, KEYS, KEYS_OF, PENDING, PartRow, Pending, SESSIONS_OF,
+    SUBJECTS,
 };
 use super::view::View;
 use crate::crypto::digest::Digest;
@@ -77,6 +78,8 @@ pub(super) struct Found {
     pub owner: Option<OrgName>,
     /// Its parts, and the empty name for its box.
     pub names: BTreeSet<String>,
+    /// The parts of which a copy is there.
+    pub sealed: BTreeSet<String>,
 }
 
 impl Engine {
@@ -119,7 +122,7 @@ impl Engine {
                 }
                 Ok(())
             }
-            Target::Agent(_) | Target::Organisation | Target::Ordered(_) => Ok(()),
+            Target::Agent(_) | Target::Organisation | Target::Ordered(_) | Target::Parts(..) => Ok(()),
         }
     }
 
@@ -149,6 +152,12 @@ impl Engine {
                 let names = found.map(|found| found.names).unwrap_or_default();
                 let wanted = part.as_ref().map_or(names, |part| BTreeSet::from([part.clone()]));
                 plan.sessions.entry(*session).or_default().victims.insert(*message, wanted);
+            }
+            Some(Target::Parts(session, messages)) => {
+                let victims = &mut plan.sessions.entry(*session).or_default().victims;
+                for (message, names) in messages {
+                    victims.entry(*message).or_default().extend(names.iter().cloned());
+                }
             }
             Some(Target::Subject) => {
                 plan.secrets.insert(tag);
@@ -202,20 +211,27 @@ impl Engine {
         message: MessageId,
     ) -> Result<Option<Found>, Fault> {
         let named = |parts: Vec<&String>| parts.into_iter().cloned().chain([String::new()]).collect();
+        let whole = |parts: &BTreeMap<String, PartRow>| {
+            let there = parts.iter().filter(|(_, part)| matches!(part, PartRow::Sealed(copies) if !copies.is_empty()));
+            there.map(|(name, _)| name.clone()).collect()
+        };
         if let Some(filed) = batch.txn.get(&tables::MESSAGES, &(session, message))? {
             let view = View { shared: &self.shared, rows: &batch.txn };
             let Some((_, row)) = view.logged(session, filed.sequence)? else { return Ok(None) };
             let names = named(row.parts.keys().collect());
-            return Ok(Some(Found { sequence: Some(filed.sequence), owner: row.sender_org, names }));
+            let sealed = whole(&row.parts);
+            return Ok(Some(Found { sequence: Some(filed.sequence), owner: row.sender_org, names, sealed }));
         }
         if let Some(row) = batch.txn.get(&PENDING, &(session, message))? {
             let names = named(row.parts.keys().collect());
-            return Ok(Some(Found { sequence: None, owner: Some(row.organisation), names }));
+            let there = row.parts.iter().filter(|(_, copies)| !copies.is_empty());
+            let sealed = there.map(|(name, _)| name.clone()).collect();
+            return Ok(Some(Found { sequence: None, owner: Some(row.organisation), names, sealed }));
         }
         let noted = batch.txn.get(&BESIDE, &(session, message))?;
         Ok(noted.map(|row| {
             let names = named(row.parts.keys().collect());
-            Found { sequence: None, owner: Some(row.organisation), names }
+            Found { sequence: None, owner: Some(row.organisation), names, sealed: whole(&row.parts) }
         }))
     }
 
@@ -266,7 +282,12 @@ impl Engine {
                 Ok(())
             }
             Some(
-                Target::Session(_) | Target::Message(..) | Target::Ordered(_) | Target::Agent(_) | Target::Organisation,
+                Target::Session(_)
+                | Target::Message(..)
+                | Target::Ordered(_)
+                | Target::Agent(_)
+                | Target::Organisation
+                | Target::Parts(..),
             )
             | None => Ok(()),
         }

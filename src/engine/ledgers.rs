@@ -18,7 +18,7 @@ use crate::crypto::digest::Digest;
 use crate::protocol::bundle::Day;
 use crate::protocol::class::DataClass;
 use crate::protocol::envelope::Envelope;
-use crate::protocol::ids::{CellId, OrgName, SessionId};
+use crate::protocol::ids::{CellId, MessageId, OrgName, SessionId};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Table, View as _};
 use crate::wire::frame::{Crossing, PartFrame, Relied};
@@ -65,6 +65,8 @@ pub struct Crossed {
 pub(super) struct Freight<'a> {
     /// The session.
     pub session: SessionId,
+    /// The message's id, or the note's; what is of neither has no parts.
+    pub message: Option<MessageId>,
     /// The record's hash; of what has no place yet, or never will, [`Freight::envelope`].
     pub hash: Digest,
     /// E, or the hash that the proof of a note beside the chain covers.
@@ -81,14 +83,28 @@ impl Engine {
         let length = Envelope::of_record(&arriving.record).text().len();
         let freight = Freight {
             session: arriving.record.session_id,
+            message: Some(arriving.record.message_id),
             hash: arriving.hash,
             envelope: arriving.envelope,
             organisation: org,
             admitted_at: arriving.boxed.as_ref().map_or(arriving.record.timestamp, |boxed| boxed.admitted_at),
         };
-        for crossing in &arriving.crossings {
-            self.exported(batch, &freight, crossing, length, &open_parts(&arriving.parts, crossing))?;
+        self.exported_to(batch, &freight, &arriving.crossings, length, &arriving.parts)
+    }
+
+    /// An entry for each cell, and the end of keeping; `envelope` is the length of the envelope's text.
+    pub(super) fn exported_to(
+        &mut self,
+        batch: &mut Batch<'_>,
+        freight: &Freight<'_>,
+        crossings: &[Crossing],
+        envelope: usize,
+        parts: &BTreeMap<String, PartFrame>,
+    ) -> Step<()> {
+        for crossing in crossings {
+            self.exported(batch, freight, crossing, envelope, &open_parts(parts, crossing))?;
         }
+        self.retain_sent(batch, freight, crossings, parts)?;
         Ok(())
     }
 
@@ -130,7 +146,11 @@ impl Engine {
         relied: Vec<Relied>,
         bytes: u64,
     ) -> Result<(), Fault> {
-        if *origin == self.shared.settings.cell || !self.shared.settings.leaves_region(&self.facts, origin) {
+        if *origin == self.shared.settings.cell {
+            return Ok(());
+        }
+        self.retain_received(batch, freight, parts, &relied)?;
+        if !self.shared.settings.leaves_region(&self.facts, origin) {
             return Ok(());
         }
         let open = parts.iter().filter(|(_, part)| matches!(part, PartFrame::Open(_)));
@@ -176,7 +196,7 @@ pub(super) fn ledger_tag(shared: &Shared, log: Log, organisation: &OrgName) -> T
 }
 
 /// The parts that cross, each with the length of its text: what both ledgers count.
-pub(super) fn open_parts<'p>(parts: &'p BTreeMap<String, PartFrame>, crossing: &Crossing) -> Vec<(&'p String, usize)> {
+fn open_parts<'p>(parts: &'p BTreeMap<String, PartFrame>, crossing: &Crossing) -> Vec<(&'p String, usize)> {
     let mut open = Vec::new();
     for (name, part) in parts {
         if let PartFrame::Open(part) = part

@@ -142,6 +142,7 @@ impl Engine {
                 batch.put(&DEADLINES, &(at.0.cast_unsigned(), id), &())?;
             }
         }
+        self.file_ended(batch, &kept)?;
         batch.put(&SESSIONS, &id, &kept)
     }
 }

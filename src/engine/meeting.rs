@@ -218,7 +218,8 @@ impl Engine {
         let (id, host) = (session.id, session.host.clone());
         for org in super::border::orgs_in(session, &host) {
             let relied = entry.relied.iter().filter(|relied| relied.from == org).cloned().collect();
-            let freight = Freight { session: id, hash, envelope: signed_state, organisation: &org, admitted_at };
+            let envelope = signed_state;
+            let freight = Freight { session: id, message: None, hash, envelope, organisation: &org, admitted_at };
             self.imported(batch, &host, &freight, &BTreeMap::new(), relied, bytes)?;
         }
         Ok(())

@@ -171,7 +171,8 @@ impl Engine {
         for organisation in &orgs_in(session, &own) {
             let crossing = self.passage(session, &names, organisation, None, batch).to(cell, &[])?;
             let admitted_at = before.record.timestamp;
-            let freight = Freight { session: session.id, hash: first.hash, envelope, organisation, admitted_at };
+            let (session, message, hash) = (session.id, None, first.hash);
+            let freight = Freight { session, message, hash, envelope, organisation, admitted_at };
             self.exported(batch, &freight, &crossing, entered.state.len(), &[])?;
             entered.relied.extend(crossing.relied);
         }
@@ -289,7 +290,8 @@ impl Engine {
         lengths.retain(|(name, _)| !crossing.withheld.contains_key(*name));
         let envelope = Envelope::of_record(record);
         let (text, envelope) = (envelope.text().len(), envelope.hash());
-        let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at: boxed.admitted_at };
+        let (organisation, admitted_at) = (&organisation, boxed.admitted_at);
+        let freight = Freight { session, message: Some(message), hash, envelope, organisation, admitted_at };
         self.exported(batch, &freight, &crossing, text, &lengths)?;
         Ok(Some((message, crossing)))
     }

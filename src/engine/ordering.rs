@@ -21,7 +21,7 @@ use super::tables::{ERASURES, Opened, PartRow, SEATED, SENT_TO, SUBJECTS, What};
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
-use crate::protocol::ids::{CellId, OrgName, SessionId};
+use crate::protocol::ids::{CellId, MessageId, OrgName, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, View as _};
@@ -135,7 +135,14 @@ impl Engine {
     fn by_part(&self, erasure: &Erasure) -> bool {
         let shared = match &erasure.scope {
             Some(Target::Subject | Target::Agent(_)) => true,
-            Some(Target::Session(_) | Target::Message(..) | Target::Organisation | Target::Ordered(_)) | None => false,
+            Some(
+                Target::Session(_)
+                | Target::Message(..)
+                | Target::Organisation
+                | Target::Ordered(_)
+                | Target::Parts(..),
+            )
+            | None => false,
         };
         shared && !erasure.deferred.is_empty()
     }
@@ -145,15 +152,12 @@ impl Engine {
         let mut item = Item { session_id: session, participant: None, parts: None, waiting: Vec::new() };
         match &erasure.scope {
             Some(Target::Message(_, message, part)) => {
-                let Some(found) = self.find_message(batch, session, *message)? else { return Ok(None) };
-                if found.owner.as_ref() != Some(&erasure.organisation) {
-                    return Ok(None);
-                }
-                let names: Vec<String> = part.clone().map_or(found.names.into_iter().collect(), |part| vec![part]);
-                item.parts = Some(found.sequence.map(|sequence| (sequence, names.clone())).into_iter().collect());
-                if found.sequence.is_none() {
-                    item.waiting.push((*message, names));
-                }
+                let wanted = [(*message, part.as_ref().map(|part| vec![part.clone()]))];
+                return self.item_of(batch, session, &erasure.organisation, wanted.into_iter());
+            }
+            Some(Target::Parts(_, messages)) => {
+                let wanted = messages.iter().map(|(message, names)| (*message, Some(names.clone())));
+                return self.item_of(batch, session, &erasure.organisation, wanted);
             }
             Some(Target::Subject) => {
                 let mut parts = Vec::new();
@@ -174,6 +178,28 @@ impl Engine {
             Some(Target::Ordered(_)) | None => return Ok(None),
         }
         Ok(Some(item))
+    }
+
+    /// These messages, as far as the organisation sent them; without names it is all of a message.
+    fn item_of(
+        &self,
+        batch: &Batch<'_>,
+        session: SessionId,
+        organisation: &OrgName,
+        wanted: impl Iterator<Item = (MessageId, Option<Vec<String>>)>,
+    ) -> Step<Option<Item>> {
+        let (mut parts, mut waiting) = (Vec::new(), Vec::new());
+        for (message, names) in wanted {
+            let found = self.find_message(batch, session, message)?;
+            let Some(found) = found.filter(|found| found.owner.as_ref() == Some(organisation)) else { continue };
+            let names = names.unwrap_or_else(|| found.names.into_iter().collect());
+            match found.sequence {
+                Some(sequence) => parts.push((sequence, names)),
+                None => waiting.push((message, names)),
+            }
+        }
+        let any = !parts.is_empty() || !waiting.is_empty();
+        Ok(any.then_some(Item { session_id: session, participant: None, parts: Some(parts), waiting }))
     }
 
     /// All that a participant sent, by place.

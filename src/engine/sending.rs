@@ -9,7 +9,7 @@ use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::delegating;
 use super::effects::Settled;
-use super::ledgers::{Freight, open_parts};
+use super::ledgers::Freight;
 use super::live::{Live, Past, cells_of};
 use super::placing::{Arriving, head_of};
 use super::registry;
@@ -339,10 +339,10 @@ impl Engine {
         let open: BTreeMap<String, PartFrame> =
             message.parts.iter().map(|(name, part)| (name.clone(), PartFrame::Open(part.clone()))).collect();
         let admitted_at = submission.signed.admitted_at();
-        let freight = Freight { session: id, hash: envelope, envelope, organisation: &org, admitted_at };
-        for crossing in &crossings {
-            self.exported(batch, &freight, crossing, text, &open_parts(&open, crossing))?;
-        }
+        let message_id = Some(message.message_id);
+        let freight =
+            Freight { session: id, message: message_id, hash: envelope, envelope, organisation: &org, admitted_at };
+        self.exported_to(batch, &freight, &crossings, text, &open)?;
         self.keep_pending(batch, live, submission, crossings, act.hold)?;
         let host = live.kept.session.host.clone();
         self.queue(batch, &host, What::Submit { session: id, message: message.message_id })?;

@@ -48,6 +48,8 @@ pub struct Settings {
     pub grace: Span,
     /// After CLOSED.
     pub dispute_window: Span,
+    /// How long a session is kept after its end.
+    pub retention: Span,
     /// How long a message waits for its host before it is answered 202.
     pub placement_timeout: Span,
     /// Peers of the configuration: region and zone.

@@ -99,6 +99,7 @@ impl Engine {
             ripe: BTreeSet::new(),
             waiting: BTreeMap::new(),
             owed: BTreeMap::new(),
+            more_due: false,
             ordered: super::ordering::Ordered::default(),
         };
         engine.not_older()?;

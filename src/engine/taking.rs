@@ -199,8 +199,9 @@ impl Engine {
         };
         let (hash, previous) = Self::link(live, &record);
         let organisation = submit.boxed.agent.organisation();
-        let (session, admitted_at) = (submit.session_id, submit.boxed.admitted_at);
-        let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at };
+        let (session, message, admitted_at) = (submit.session_id, submit.message_id, submit.boxed.admitted_at);
+        let message = Some(message);
+        let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
         self.imported(batch, peer, &freight, &submit.parts, relied, bytes)?;
         self.salt_used(batch, submit.session_id, submit.salt)?;
         let arriving = Arriving {
@@ -345,7 +346,8 @@ impl Engine {
         if let Some((organisation, admitted_at)) = sent {
             let sender = record.sender.participant().and_then(|id| live.kept.session.participant(id));
             let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
-            let freight = Freight { session, hash, envelope, organisation: &organisation, admitted_at };
+            let message = Some(message);
+            let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
             self.imported(batch, &origin, &freight, &placed.parts, relied, bytes)?;
         }
         batch.put(&RECEIPTS, &(session, sequence, peer.clone()), &placed.receipt)?;

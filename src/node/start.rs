@@ -229,6 +229,7 @@ fn engine_settings(settings: &Settings, bound: SocketAddr) -> engine::shared::Se
         review_window: settings.limits.review_window,
         grace: settings.limits.grace,
         dispute_window: settings.limits.dispute_window,
+        retention: settings.retention,
         placement_timeout: settings.limits.placement_timeout,
         peers: settings.peers.iter().map(place).collect(),
         operator_org: settings.cell.operator_org.clone(),

@@ -18,6 +18,7 @@ pub struct ConsentSpec {
     inward: bool,
     agents: Option<Vec<String>>,
     basis: String,
+    retention: Option<Span>,
     lasts: Span,
 }
 
@@ -37,6 +38,7 @@ impl ConsentSpec {
             inward: true,
             agents: None,
             basis: "SCC-2021/914 module 1".to_owned(),
+            retention: None,
             lasts: Span::days(1),
         }
     }
@@ -78,6 +80,13 @@ impl ConsentSpec {
         self
     }
 
+    /// How long what crossed under it is kept.
+    #[must_use]
+    pub const fn retention(mut self, span: Span) -> Self {
+        self.retention = Some(span);
+        self
+    }
+
     /// How long it is in force.
     #[must_use]
     pub const fn lasts(mut self, span: Span) -> Self {
@@ -95,7 +104,7 @@ impl ConsentSpec {
             inward: self.inward,
             agents: self.agents.clone(),
             basis: Some(self.basis.clone()),
-            retention: None,
+            retention: self.retention,
             not_before: None,
             not_after: now + self.lasts,
         }

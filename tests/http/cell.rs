@@ -93,6 +93,7 @@ fn parts(directory: &Path) -> (Parts, Lock) {
             review_window: Span::days(3),
             grace: Span::days(1),
             dispute_window: Span::days(30),
+            retention: Span::days(2557),
             placement_timeout: Span::seconds(2),
             peers: BTreeMap::new(),
             trust_caps: BTreeMap::new(),

@@ -139,6 +139,7 @@ impl Cell {
             review_window: Span::days(3),
             grace: Span::days(1),
             dispute_window: Span::days(30),
+            retention: Span::days(2557),
             placement_timeout: Span::seconds(2),
             peers: self.peers.clone(),
             trust_caps: BTreeMap::new(),

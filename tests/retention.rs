@@ -63,18 +63,21 @@ async fn parts_go_at_both_ends_when_the_agreed_retention_has_passed() -> Result<
     let placed = deal::say(&buyer, &[&seller], session, &draft).await?.sequence();
     assert_eq!(parts(&buyer, session, placed).await?["content"]["value"]["text"], "for a while");
     assert_eq!(parts(&seller, session, placed).await?["content"]["value"]["text"], "for a while");
-    // One cell is down when it falls due.
+    // One cell is down when it falls due, and alone when it comes back: nobody's order tells it.
     net.kill(ABROAD)?;
     erased(&buyer, session, placed).await?;
+    net.kill(HOME)?;
     net.restart(ABROAD).await?;
     let seller = net.agent(SELLER)?;
     erased(&seller, session, placed).await?;
+    net.restart(HOME).await?;
+    let buyer = net.agent(BUYER)?;
     for (cell, org) in [(HOME, "acme.example"), (ABROAD, "beta.example")] {
         assert!(grounds(&net, cell).await?.iter().any(|actor| actor == org), "{cell} has written it down");
     }
     let own = parts(&buyer, session, placed).await?;
     let kept = own.as_object().unwrap().iter().find(|(name, _)| name.starts_with("personal/")).unwrap().1;
-    assert_eq!(kept["value"]["phone"], CANARY, "what never crossed is under no agreement");
+    assert_eq!(kept["value"]["phone"], CANARY, "what never crossed is under no agreement: {own}");
     Ok(())
 }
 

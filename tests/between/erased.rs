@@ -111,7 +111,11 @@ fn a_subject_is_erased_from_what_is_on_its_way() {
         net.rest();
         for agent in [&buyer, &seller] {
             let shown = shown(&net, agent, session);
-            assert!(!shown.contains("Ada Byron") && !shown.contains("contact-17"), "{out} {back} {}: {shown}", agent.id);
+            assert!(
+                !shown.contains("Ada Byron") && !shown.contains("contact-17"),
+                "{out} {back} {}: {shown}",
+                agent.id
+            );
             assert_eq!(net.messages(agent, session).unwrap().len(), 3, "the record stands");
         }
         assert_eq!([0, 1].map(|cell| rows(&net, cell, &SUBJECTS, "").0), [0, 0], "{out} {back}");

@@ -109,7 +109,10 @@ fn what_no_hold_protects_goes_at_once() {
             assert_eq!(partly["payload"]["deferred"], deferred);
             assert_eq!(partly["heldBy"], json!(["operator"]));
         }
-        assert!(!reads(&net, &buyer, free, "Ada Byron") && !reads(&net, &seller, free, "Ada Byron"), "unrelated data goes at once");
+        assert!(
+            !reads(&net, &buyer, free, "Ada Byron") && !reads(&net, &seller, free, "Ada Byron"),
+            "unrelated data goes at once"
+        );
         assert_eq!(reads(&net, &buyer, kept, "Ada Byron"), !at_peer);
         assert!(reads(&net, &seller, kept, "Ada Byron"), "a hold of either cell keeps the copy there");
         // What comes after belongs to nobody's request.

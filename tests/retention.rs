@@ -20,7 +20,7 @@ const SELLER: &str = "agent://beta.example/sales";
 const HOME: &str = "eu-west-1";
 const ABROAD: &str = "us-east-1";
 /// The agreed span, a cell's tick and the time of a slow machine.
-const BY_THEN: Duration = Duration::from_secs(60);
+const BY_THEN: Duration = Duration::from_mins(1);
 
 fn topology() -> Topology {
     Topology::new()

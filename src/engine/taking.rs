@@ -304,14 +304,7 @@ impl Engine {
             return Ok(());
         }
         let (hash, previous) = if met == Met::Invited { (head.hash, chain::ZERO) } else { Self::link(live, record) };
-        let receipt =
-            Receipt::verify(
-                &placed.receipt,
-                |claimed, kid| {
-                    if claimed.cell == *peer { self.shared.key_of(peer, kid) } else { None }
-                },
-            );
-        let receipt = receipt.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the host's receipt: {why}")))?;
+        let receipt = self.hosts_receipt(peer, &placed.receipt)?;
         if placed.previous != previous || receipt.hash != hash || receipt.sequence != sequence {
             return self.distrust(batch, live, new, "the host's chain is not the one this cell holds");
         }
@@ -450,7 +443,13 @@ impl Engine {
         Ok(())
     }
 
-    /// A record this cell has: the same again is harmless, another is equivocation.
+    fn hosts_receipt(&self, host: &CellId, jws: &str) -> Result<Receipt, Refusal> {
+        let key =
+            |claimed: &Receipt, kid: &str| if claimed.cell == *host { self.shared.key_of(host, kid) } else { None };
+        Receipt::verify(jws, key).map_err(|why| Refusal::new(Code::ProofInvalid, format!("the host's receipt: {why}")))
+    }
+
+    /// A record this cell has: the same again is harmless, another under the host's signature is equivocation.
     fn seen_before(&mut self, batch: &mut Batch<'_>, live: &mut Live, placed: &Placed) -> Step<()> {
         let view = View { shared: &self.shared, rows: &batch.txn };
         let held = view.logged(placed.record.session_id, placed.record.sequence)?;
@@ -458,9 +457,15 @@ impl Engine {
         if held.record == placed.record && held.previous == placed.previous {
             return Ok(());
         }
-        let (session, sequence) = (placed.record.session_id, placed.record.sequence);
-        // Both receipts are kept: together they prove what the host did.
+        let (session, sequence) = (held.record.session_id, held.record.sequence);
         let peer = live.kept.session.host.clone();
+        let signed = self.hosts_receipt(&peer, &placed.receipt)?;
+        let place = (signed.session_id, signed.epoch, signed.sequence);
+        if place != (session, held.record.epoch, sequence) || signed.hash == held.hash {
+            let detail = format!("another record {sequence} than the host has signed; this cell keeps the signed one");
+            return Err(Refusal::new(Code::ProofInvalid, detail).into());
+        }
+        // Both receipts are kept: together they prove what the host did.
         let proof = format!("{}-equivocation", peer.as_str()).parse().unwrap_or(peer);
         batch.put(&RECEIPTS, &(session, sequence, proof), &placed.receipt)?;
         self.freeze(batch, live, &format!("the host told two stories about record {sequence}"))

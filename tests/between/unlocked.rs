@@ -2,10 +2,13 @@
 //! whatever the host says later. docs/spec/details.md section 4.
 
 use asp_cell::engine::Operation;
+use asp_cell::protocol::chain;
 use asp_cell::protocol::dispute::EscrowTo;
 use asp_cell::protocol::ids::CommitmentId;
 use asp_cell::protocol::performative::Performative as P;
+use asp_cell::protocol::receipt::Receipt;
 use asp_cell::protocol::refusal::{Code, Refusal};
+use asp_cell::protocol::statement::Statement as _;
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::protocol::transcript::{Pins, verify};
 use asp_cell::wire::frame::{Body, Frame};
@@ -46,11 +49,22 @@ fn two_stories(deal: &mut Deal, cell: usize) {
     deal.net.rest();
     let Body::Record(placed) = &mut frame.body else { panic!() };
     placed.record.timestamp = placed.record.timestamp + Span(1);
-    deal.net.link(cell, 2);
-    let mut frames = deal.net.frames(2, cell);
-    frames[0].1 = frame.encode().unwrap();
-    deal.net.take(2, cell, frames);
-    deal.net.rest();
+    let unsigned = frame.clone();
+    let Body::Record(placed) = &mut frame.body else { panic!() };
+    let shared = deal.net.cells[2].shared().unwrap();
+    let key = |said: &Receipt, kid: &str| shared.key_of(&said.cell, kid);
+    let mut receipt = Receipt::verify(&placed.receipt, key).unwrap();
+    receipt.hash = chain::hash(&placed.record.canonical(), Some(placed.previous));
+    placed.receipt = receipt.sign(&shared.signer.key);
+    for told in [unsigned, frame] {
+        // Unsigned it proves nothing against the host, and stops nothing.
+        assert!(!frozen(deal, cell) && !deal.alarmed("two stories"));
+        deal.net.link(cell, 2);
+        let mut frames = deal.net.frames(2, cell);
+        frames[0].1 = told.encode().unwrap();
+        deal.net.take(2, cell, frames);
+        deal.net.rest();
+    }
     assert!(frozen(deal, cell));
     assert!(deal.alarmed("two stories"), "{:?}", deal.net.alarms);
     deal.net.alarms.clear();

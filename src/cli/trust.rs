@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::running::{self, answer, document, text_of};
 use super::verify::{pins, told};
 use crate::api::operator::contract::trust_assign_request::Assigned;
-use crate::api::operator::contract::{TrustAssignRequest, TrustShowRequest};
+use crate::api::operator::contract::{TrustAssignRequest, TrustAttestRequest, TrustShowRequest};
 use crate::protocol::transcript::Verdict;
 use crate::protocol::trust::evidence;
 
@@ -27,6 +27,14 @@ pub enum Trust {
     },
     /// Give an agent history, or level 5.
     Assign(Assign),
+    /// An agent's history as this cell saw it, signed: what `trust assign --facts` of another cell takes.
+    Attest {
+        /// Its id, `agent://ORG/NAME`.
+        agent: String,
+        /// Where it is written instead of stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Compute a score again from what `trust show` wrote, off line; exit status 1 if it does not follow.
     Verify {
         /// What `trust show --out` wrote.
@@ -67,6 +75,9 @@ impl Trust {
             Self::Show { agent, out } => running::ask(config, async |cell| {
                 let shown = document(cell.trust_show(TrustShowRequest { agent }).await)?;
                 if out.is_some() { written(shown, out.as_deref()) } else { Ok(Answer::new(shown)) }
+            }),
+            Self::Attest { agent, out } => running::ask(config, async |cell| {
+                written(document(cell.trust_attest(TrustAttestRequest { agent }).await)?, out.as_deref())
             }),
             Self::Assign(verb) => {
                 let request = verb.request()?;

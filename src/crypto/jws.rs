@@ -59,6 +59,8 @@ kinds! {
     Trust "trust";
     /// One agent's endorsement of another.
     Endorsement "endorsement";
+    /// An agent's history as a cell saw it.
+    History "history";
     /// A session's outcome.
     Outcome "outcome";
     /// Money held in escrow.

@@ -101,6 +101,7 @@ impl Engine {
             | Operation::DlqList { .. }
             | Operation::LedgerShow { .. }
             | Operation::TrustShow { .. }
+            | Operation::TrustAttest { .. }
             | Operation::DisputeList
             | Operation::DisputeShow { .. }
             | Operation::DisputePack { .. }
@@ -192,6 +193,7 @@ pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option
             }
             Operation::LedgerShow { org } => booking::show(shared, &rows, org.as_ref())?,
             Operation::TrustShow { agent } => View { shared, rows: &rows }.trust_evidence(agent, now)?,
+            Operation::TrustAttest { agent } => super::trust::attested(shared, &rows, agent, now)?,
             Operation::AuditVerify => audit::verify(shared, &rows)?,
             Operation::AuditProve { index } => audit::prove(shared, &rows, *index)?,
             Operation::AuditExport => audit::export(shared, &rows)?,

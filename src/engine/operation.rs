@@ -229,6 +229,9 @@ pub enum Operation {
     TrustShow {
         agent: AgentId,
     },
+    TrustAttest {
+        agent: AgentId,
+    },
     TrustAssign {
         agent: AgentId,
         assigned: Assigned,

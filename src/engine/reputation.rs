@@ -254,7 +254,8 @@ impl Engine {
             }
             Assigned::History(text) => {
                 let tag = |agent: &AgentId| Digest(self.shared.agent_tag(agent).0);
-                Fact::Imported(Box::new(trust::history::read(text, agent, tag)?))
+                let peer = |kid: &str| self.facts.peer_of_key(kid);
+                Fact::Imported(Box::new(trust::history::read(text, agent, tag, peer)?))
             }
         };
         let tag = self.shared.agent_tag(agent);

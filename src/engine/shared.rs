@@ -94,6 +94,11 @@ impl Facts {
         let jwk = keys.iter().find(|jwk| jwk.get("kid").and_then(Value::as_str) == Some(kid))?;
         PublicKey::from_jwk(jwk).ok().filter(|key| key.thumbprint().to_string() == kid)
     }
+
+    /// The peer that has a key of that `kid`, and the key.
+    pub fn peer_of_key(&self, kid: &str) -> Option<(CellId, PublicKey)> {
+        self.peers.keys().find_map(|cell| Some((cell.clone(), self.peer_key(cell, kid)?)))
+    }
 }
 
 /// The shared half of the engine.

@@ -23,7 +23,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Act, Session};
 use crate::protocol::terms::Stake;
 use crate::protocol::time::{Span, Timestamp};
-use crate::protocol::trust::{Facts, Identity};
+use crate::protocol::trust::{Facts, Identity, history};
 use crate::store::{Fault, Order, View as Rows};
 
 /// The window of the quota.
@@ -76,6 +76,28 @@ pub fn payload(shared: &Shared, rows: &impl Rows, agent: &Agent, now: Timestamp)
         payload.extend(shown);
     }
     Ok(payload)
+}
+
+/// An agent's history as this cell saw it, signed for the operator of another (S20). Of a peer's agent it is what came
+/// about in the sessions they shared, with no idle time in Λ.
+pub fn attested(shared: &Shared, rows: &impl Rows, id: &AgentId, now: Timestamp) -> Result<Reading<Value>, Fault> {
+    let (facts, lambda) = match registry::agent(shared, rows, id)? {
+        Some(agent) => {
+            let facts = facts(shared, rows, &agent)?;
+            (facts.clone(), facts.penalty.at(now))
+        }
+        None => match rows.get(&REPUTATIONS, &shared.agent_tag(id))? {
+            Some(seen) => (seen.facts.clone(), seen.facts.penalty.booked),
+            None => return Ok(Err(verified::unknown(id))),
+        },
+    };
+    let mut history = history::written(&facts, id, lambda);
+    let attestation = shared.sign(Kind::History, &history);
+    if let Value::Object(members) = &mut history {
+        members.remove("type");
+        members.insert("attestation".to_owned(), attestation.into());
+    }
+    Ok(Ok(history))
 }
 
 impl<R: Rows> View<'_, R> {

@@ -12,6 +12,7 @@
 
 #[path = "../simulation/agent.rs"]
 mod agent;
+mod attested;
 #[allow(dead_code, reason = "power cuts are the simulation's")]
 #[path = "../simulation/cell.rs"]
 mod cell;

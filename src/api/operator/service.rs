@@ -88,6 +88,7 @@ verbs! {
     ledger_show LedgerShowRequest;
     trust_show TrustShowRequest;
     trust_assign TrustAssignRequest;
+    trust_attest TrustAttestRequest;
     org_verify OrgVerifyRequest;
     ledger_settle LedgerSettleRequest;
     ledger_reconcile LedgerReconcileRequest;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::components::Identity;
 use super::endorsement::Endorsement;
 use super::facts::Counts;
+use crate::protocol::ids::CellId;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub struct Imported {
     pub lambda: f64,
     /// When its last session closed, in milliseconds since 1970.
     pub last_completed: Option<i64>,
+    /// The peer that signed it; without one it is the operator's word.
+    pub attested_by: Option<CellId>,
 }
 
 impl Identity {

@@ -1,16 +1,19 @@
-//! History that an operator imports for an agent: S20 read into counts.
+//! History that an operator imports for an agent: S20 read into counts, and written by the cell that saw it.
 //!
 //! Source: docs/spec/details.md section 5 ("`trust assign A --facts FILE`") and S20.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::endorsement::Endorsement;
 use super::fact::Imported;
-use super::facts::Counts;
+use super::facts::{Counts, Facts};
 use super::score::Score;
 use crate::crypto::digest::Digest;
-use crate::protocol::ids::{AgentId, OrgName};
+use crate::crypto::json::canonical;
+use crate::crypto::jwk::PublicKey;
+use crate::crypto::jws::{Claim, Kind};
+use crate::protocol::ids::{AgentId, CellId, OrgName};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::time::Timestamp;
 
@@ -80,18 +83,67 @@ struct Given {
     score: f64,
 }
 
-/// Reads the facts of an agent; `tag` names endorsers without naming them.
-pub fn read(text: &str, agent: &AgentId, tag: impl Fn(&AgentId) -> Digest) -> Result<Imported, Refusal> {
+/// What a cell saw of an agent itself, in the shape of S20 and with the `type` of what is signed. Λ is whole, so that
+/// no penalty stays behind; endorsers are not named, for the cell keeps no names of them.
+#[must_use]
+pub fn written(facts: &Facts, agent: &AgentId, lambda: f64) -> Value {
+    let own = &facts.own;
+    let count = own.responses.len();
+    let share = 1.0 / f64::from(u32::try_from(count).unwrap_or(u32::MAX).max(1));
+    let mean = own.responses.iter().sum::<f64>() * share;
+    let variance = own.responses.iter().map(|seconds| (seconds - mean).powi(2)).sum::<f64>() * share;
+    let completed = (own.closed > 0.0).then_some(facts.penalty.since);
+    json!({
+        "type": Kind::History.payload_type(),
+        "agentId": agent,
+        "successes": own.successes,
+        "closed": own.closed,
+        "commitments": {"settled": own.settled, "breached": own.breached},
+        "payments": {"decided": own.payments_decided, "inTime": own.payments_in_time},
+        "ratings": {"count": own.ratings, "sum": own.rating_sum},
+        "responseTimes": {"count": count, "mean": mean, "deviation": variance.sqrt()},
+        "endorsements": [],
+        "lambda": lambda,
+        "lastCompleted": completed,
+    })
+}
+
+/// The peer that signed the rest of the file, if it says that one did.
+fn attested(
+    mut rest: Value,
+    attestation: Option<&str>,
+    peer: impl Fn(&str) -> Option<(CellId, PublicKey)>,
+) -> Result<Option<CellId>, Refusal> {
+    let Some(jws) = attestation else { return Ok(None) };
+    let wrong = |why: &str| Refusal::invalid("/facts/attestation", format!("a peer's JWS over the rest: {why}"));
+    let claim = Claim::read(jws, Kind::History).map_err(|why| wrong(&why.to_string()))?;
+    if let Value::Object(members) = &mut rest {
+        members.remove("attestation");
+        members.insert("type".to_owned(), Kind::History.payload_type().into());
+    }
+    if canonical(&rest) != canonical(claim.unproven()) {
+        return Err(wrong("it was signed over other members or values"));
+    }
+    let (cell, key) = peer(claim.kid()).ok_or_else(|| wrong("its kid names no key of a peer; see `peer list`"))?;
+    claim.verify(&key).map_err(|why| wrong(&why.to_string()))?;
+    Ok(Some(cell))
+}
+
+/// Reads the facts of an agent; `tag` names endorsers without naming them, `peer` finds a peer's key by its `kid`.
+pub fn read(
+    text: &str,
+    agent: &AgentId,
+    tag: impl Fn(&AgentId) -> Digest,
+    peer: impl Fn(&str) -> Option<(CellId, PublicKey)>,
+) -> Result<Imported, Refusal> {
     let value: Value = serde_json::from_str(text).map_err(|error| Refusal::invalid("/facts", error.to_string()))?;
+    let rest = value.clone();
     let file: File = serde_json::from_value(value)
         .map_err(|error| Refusal::invalid("/facts", format!("the members of docs/spec/details.md S20: {error}")))?;
     if file.agent_id != *agent {
         return Err(Refusal::invalid("/facts/agentId", agent.as_str()));
     }
-    if file.attestation.is_some() {
-        let expected = "no attestation: peers' attestations are not checked yet, the history is the operator's word";
-        return Err(Refusal::invalid("/facts/attestation", expected));
-    }
+    let attested_by = attested(rest, file.attestation.as_deref(), peer)?;
     let right = [
         (file.successes >= 0.0 && file.successes <= file.closed, "/facts/successes", "from 0 to closed"),
         (file.closed.is_finite() && file.closed <= 1e9, "/facts/closed", "a number of sessions"),
@@ -129,6 +181,7 @@ pub fn read(text: &str, agent: &AgentId, tag: impl Fn(&AgentId) -> Digest) -> Re
         },
         lambda: file.lambda,
         last_completed: file.last_completed.map(|at| at.0),
+        attested_by,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{field, spoken};
 use crate::api::operator::contract::org_verify_request as verify;
 use crate::api::operator::contract::trust_assign_request as assign;
-use crate::api::operator::contract::{OrgVerifyRequest, TrustAssignRequest, TrustShowRequest};
+use crate::api::operator::contract::{OrgVerifyRequest, TrustAssignRequest, TrustAttestRequest, TrustShowRequest};
 use crate::crypto::digest::Digest;
 use crate::engine::Operation;
 use crate::engine::operation::{Assigned, Verified};
@@ -13,6 +13,13 @@ impl TryFrom<TrustShowRequest> for Operation {
     type Error = Refusal;
     fn try_from(request: TrustShowRequest) -> Result<Self, Refusal> {
         Ok(Self::TrustShow { agent: field("/agent", &request.agent)? })
+    }
+}
+
+impl TryFrom<TrustAttestRequest> for Operation {
+    type Error = Refusal;
+    fn try_from(request: TrustAttestRequest) -> Result<Self, Refusal> {
+        Ok(Self::TrustAttest { agent: field("/agent", &request.agent)? })
     }
 }
 

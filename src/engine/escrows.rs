@@ -93,7 +93,9 @@ impl Engine {
         let sender = session.participant(act.sender).filter(|sender| sender.home.cell == self.shared.settings.cell);
         let (Some(pledge), Some(_)) = (act.pledge(), sender) else { return Ok(()) };
         let row = batch.txn.get(&ESCROWS, &(session.id, pledge.commitment))?;
-        let locked = row.filter(|escrow| escrow.paid.is_none() && escrow.hold.message_id == act.message_id);
+        // What operators ended while its COMMIT had no place, its host may have placed without knowing: no money moves again.
+        let ended = live.kept.unlocked.contains_key(&pledge.commitment);
+        let locked = row.filter(|it| (it.paid.is_none() || ended) && it.hold.message_id == act.message_id);
         if locked.map(|escrow| escrow.receipt) == act.hold {
             return Ok(());
         }

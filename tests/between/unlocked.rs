@@ -2,6 +2,7 @@
 //! whatever the host says later. docs/spec/details.md section 4.
 
 use asp_cell::engine::Operation;
+use asp_cell::engine::command::Taken;
 use asp_cell::protocol::chain;
 use asp_cell::protocol::dispute::EscrowTo;
 use asp_cell::protocol::ids::CommitmentId;
@@ -255,4 +256,42 @@ fn a_release_that_the_frozen_payee_missed_is_credited_at_its_operators_word() {
     says(&mut deal, 1, payment, EscrowTo::Payee, None).unwrap_err();
     deal.net.rest();
     assert_eq!(deal.available(), (44_000, 6_000), "once");
+}
+
+/// A COMMIT that its host never placed: its money waits with it, and comes back once, whatever the host does later.
+#[test]
+fn money_of_a_commit_without_a_place_comes_back() {
+    for seen_by_host in [false, true] {
+        let (mut deal, delivery) = Deal::new(false);
+        let (payment, terms) = deal.payment("60.00", delivery);
+        let (_, taken) = deal.say(true, P::Commit, None, Some(terms));
+        assert!(matches!(taken, Ok(Taken::Queued)), "{taken:?}");
+        assert_eq!(deal.available(), (44_000, 0), "locked with the message that waits");
+        if seen_by_host {
+            deal.net.carry(0, 1);
+        }
+        deal.net.cells[1].up = None;
+        let listed = deal.net.look(0, Operation::EscrowList);
+        assert_eq!(listed["escrows"].as_array().unwrap().len(), 1, "{listed}");
+        let early = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
+        deal.net.now = early.problem()["from"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+        deal.net.restart(0);
+        says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+        deal.net.now = show(&deal, 0, payment)["refundFrom"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+        says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+        assert_eq!(deal.balances(0)["org:org0.example:available:USD"], 50_000);
+        let again = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
+        assert_eq!(again.code, Code::StateViolation, "that is final");
+
+        deal.net.restart(1);
+        for (one, other) in [(0, 1), (1, 0)] {
+            deal.net.link(one, other);
+        }
+        deal.net.rest();
+        deal.net.pass(Span(100 * DAY));
+        deal.net.rest();
+        assert_eq!(deal.available(), (50_000, 0), "{seen_by_host}");
+        assert!(!frozen(&deal, 0) && !frozen(&deal, 1), "{seen_by_host}: {:?}", deal.net.alarms);
+        assert_eq!(deal.net.look(0, Operation::EscrowList), json!({"escrows": []}));
+    }
 }

@@ -321,17 +321,17 @@ async fn a_backup_or_a_restore_cut_short_is_begun_again() -> Result<(), Failure>
     assert!(!part.exists());
     let dir = lose(&mut net)?;
     // As a restore leaves things while the database, the vault and the ledger are written.
-    for left in
-        [&["data/cell.redb"][..], &["data/cell.redb", "vault"], &["data/cell.redb", "vault", "data/erasures.log"]]
-    {
+    let ledger = ["data/cell.redb", "vault", "data/erasures.log"];
+    let config = ["data/cell.redb", "vault", "data/erasures.log", "cell.toml.part"];
+    for left in [&["data/cell.redb"][..], &["data/cell.redb", "vault"], &ledger, &config] {
         fs::write(dir.join("restore.unfinished"), "1\n").unwrap();
         fs::create_dir_all(dir.join("data/run")).unwrap();
         for name in left {
             fs::write(dir.join(name), b"half of it").unwrap();
         }
         restore(&file, &dir, &Since::Nothing);
-        assert!(!dir.join("restore.unfinished").exists());
-        if left.len() < 3 {
+        assert!(!dir.join("restore.unfinished").exists() && !dir.join("cell.toml.part").exists());
+        if left.len() < 4 {
             for gone in ["data", "vault", "cell.toml"] {
                 let gone = dir.join(gone);
                 if gone.is_dir() { fs::remove_dir_all(gone).unwrap() } else { fs::remove_file(gone).unwrap() }

@@ -47,6 +47,21 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
     sync_parent(path)
 }
 
+/// As [`write_new`], for a file whose being there says that something is complete: it comes whole or not at all.
+pub fn place_new(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
+    if path.exists() {
+        return Err(Unusable::AlreadyInitialised { path: path.to_owned() });
+    }
+    let part = path.with_added_extension("part");
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Unusable::io(&part, &error)),
+        Ok(()) | Err(_) => {}
+    }
+    write_new(&part, bytes)?;
+    std::fs::rename(&part, path).map_err(|error| Unusable::io(path, &error))?;
+    sync_parent(path)
+}
+
 /// Opens a private file for reading and writing, after its mode was checked.
 pub fn open_file(path: &Path) -> Result<File, Unusable> {
     let opened = OpenOptions::new().read(true).write(true).open(path);

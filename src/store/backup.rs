@@ -371,7 +371,7 @@ pub fn restore(
     };
     private::write_new(&layout.erasures(), ledger.as_bytes())?;
     private::write_new(&layout.data.join("operator.token"), token)?;
-    private::write_new(&dir.join("cell.toml"), config.as_bytes())?;
+    private::place_new(&dir.join("cell.toml"), config.as_bytes())?;
     fs::remove_file(&mark).map_err(|error| Unusable::io(&mark, &error))?;
     private::sync_parent(&mark)?;
     Ok(Restored { header, extent, erasures })

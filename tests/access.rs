@@ -13,23 +13,11 @@ use asp_cell::protocol::certificate::Authorities;
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::transcript::{Pins, Verdict, verify_bytes};
 use asp_cell::testkit::{ConsentSpec, Draft, Failure, Federation, Topology};
-use deal::CANARY;
+use deal::{ABROAD, BUYER, CANARY, HOME, SELLER};
 use serde_json::{Value, json};
 
-const BUYER: &str = "agent://acme.example/procurement";
-const SELLER: &str = "agent://beta.example/sales";
-const HOME: &str = "eu-west-1";
-const ABROAD: &str = "us-east-1";
-
 fn topology(classes: &[&str]) -> Topology {
-    Topology::new()
-        .cell(HOME, "eu-west-1", "EEA")
-        .cell(ABROAD, "us-east-1", "US")
-        .org("acme.example", HOME)
-        .org("beta.example", ABROAD)
-        .agent(BUYER)
-        .agent(SELLER)
-        .consent(ConsentSpec::between("acme.example", "beta.example").classes(classes))
+    deal::cells().consent(ConsentSpec::between("acme.example", "beta.example").classes(classes))
 }
 
 fn named() -> Draft {

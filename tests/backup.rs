@@ -19,23 +19,12 @@ use asp_cell::protocol::transcript::{Pins, Verdict, verify};
 use asp_cell::store::Unusable;
 use asp_cell::store::backup::{Restored, Since};
 use asp_cell::testkit::search::files_with;
-use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Topology};
-use deal::{CANARY, SOON};
+use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation};
+use deal::{ABROAD, BUYER, CANARY, HOME, SELLER, SOON};
 use serde_json::{Value, json};
 
-const BUYER: &str = "agent://acme.example/procurement";
-const SELLER: &str = "agent://beta.example/sales";
-const HOME: &str = "eu-west-1";
-const ABROAD: &str = "us-east-1";
-
 async fn start() -> Result<(Federation, Agent, Agent, SessionId), Failure> {
-    let net = Topology::new()
-        .cell(HOME, "eu-west-1", "EEA")
-        .cell(ABROAD, "us-east-1", "US")
-        .org("acme.example", HOME)
-        .org("beta.example", ABROAD)
-        .agent(BUYER)
-        .agent(SELLER)
+    let net = deal::cells()
         .funds("acme.example", "5000.00", "USD")
         .consent(ConsentSpec::between("acme.example", "beta.example"))
         .variable("ASP_CELL__LIMITS__PLACEMENT_TIMEOUT", "PT1S")

@@ -11,23 +11,11 @@ use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::time::Span;
 use asp_cell::testkit::search::{files_with, text_holds};
 use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Invitation, Topology};
-use deal::{CANARY, SOON};
+use deal::{ABROAD, BUYER, CANARY, HOME, SELLER, SOON};
 use serde_json::json;
 
-const BUYER: &str = "agent://acme.example/procurement";
-const SELLER: &str = "agent://beta.example/sales";
-const HOME: &str = "eu-west-1";
-const ABROAD: &str = "us-east-1";
-
 fn topology() -> Topology {
-    Topology::new()
-        .cell(HOME, "eu-west-1", "EEA")
-        .cell(ABROAD, "us-east-1", "US")
-        .org("acme.example", HOME)
-        .org("beta.example", ABROAD)
-        .agent(BUYER)
-        .agent(SELLER)
-        .variable("ASP_CELL__LIMITS__PLACEMENT_TIMEOUT", "PT1S")
+    deal::cells().variable("ASP_CELL__LIMITS__PLACEMENT_TIMEOUT", "PT1S")
 }
 
 fn invitation(purpose: &str) -> Invitation {

@@ -17,21 +17,11 @@ use asp_cell::protocol::certificate::Authorities;
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::transcript::{Pins, Report, Verdict};
 use asp_cell::testkit::{ConsentSpec, Failure, Federation, Topology};
+use deal::{ABROAD, BUYER, HOME, SELLER};
 use serde_json::{Value, json};
 
-const BUYER: &str = "agent://acme.example/procurement";
-const SELLER: &str = "agent://beta.example/sales";
-const HOME: &str = "eu-west-1";
-const ABROAD: &str = "us-east-1";
-
 fn topology() -> Topology {
-    Topology::new()
-        .cell(HOME, "eu-west-1", "EEA")
-        .cell(ABROAD, "us-east-1", "US")
-        .org("acme.example", HOME)
-        .org("beta.example", ABROAD)
-        .agent(BUYER)
-        .agent(SELLER)
+    deal::cells()
         .funds("acme.example", deal::PRICE, "USD")
         .consent(ConsentSpec::between("acme.example", "beta.example"))
 }

@@ -11,26 +11,12 @@ use asp_cell::engine::Operation;
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::time::Span;
-use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Topology};
-use deal::CANARY;
+use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation};
+use deal::{ABROAD, BUYER, CANARY, HOME, SELLER};
 use serde_json::{Value, json};
 
-const BUYER: &str = "agent://acme.example/procurement";
-const SELLER: &str = "agent://beta.example/sales";
-const HOME: &str = "eu-west-1";
-const ABROAD: &str = "us-east-1";
 /// The agreed span, a cell's tick and the time of a slow machine.
 const BY_THEN: Duration = Duration::from_mins(1);
-
-fn topology() -> Topology {
-    Topology::new()
-        .cell(HOME, "eu-west-1", "EEA")
-        .cell(ABROAD, "us-east-1", "US")
-        .org("acme.example", HOME)
-        .org("beta.example", ABROAD)
-        .agent(BUYER)
-        .agent(SELLER)
-}
 
 async fn parts(agent: &Agent, session: SessionId, sequence: u64) -> Result<Value, Failure> {
     Ok(agent.messages(session, sequence - 1).await?[0]["parts"].clone())
@@ -55,7 +41,7 @@ async fn grounds(net: &Federation, cell: &str) -> Result<Vec<String>, Failure> {
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_go_at_both_ends_when_the_agreed_retention_has_passed() -> Result<(), Failure> {
     let consent = ConsentSpec::between("acme.example", "beta.example").retention(Span::seconds(8));
-    let mut net = topology().consent(consent).start().await?;
+    let mut net = deal::cells().consent(consent).start().await?;
     let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
     let session = deal::open(&buyer, &[&seller]).await?;
     let contact = json!({"name": "Ada Example", "phone": CANARY});
@@ -84,7 +70,7 @@ async fn parts_go_at_both_ends_when_the_agreed_retention_has_passed() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_sessions_go_when_their_time_after_the_end_has_passed() -> Result<(), Failure> {
     let consent = ConsentSpec::between("acme.example", "beta.example");
-    let net = topology().consent(consent).variable("ASP_CELL__RETENTION__SESSIONS", "PT5S").start().await?;
+    let net = deal::cells().consent(consent).variable("ASP_CELL__RETENTION__SESSIONS", "PT5S").start().await?;
     let (buyer, seller) = (net.agent(BUYER)?, net.agent(SELLER)?);
     let open = deal::open(&buyer, &[&seller]).await?;
     let session = deal::open(&buyer, &[&seller]).await?;

@@ -46,7 +46,7 @@ impl Engine {
         let target = self.target(scope);
         // What is not here is refused before anything is written: an intent is carried out, whatever happens.
         self.concerns(batch, organisation, &target, tag)?;
-        self.intend(batch, organisation, (target, tag, kind(scope)), ground)
+        Ok(self.intend(batch, organisation, (target, tag, kind(scope)), ground)?)
     }
 
     /// Writes a request down; it is carried out before the next command is decided.
@@ -56,7 +56,7 @@ impl Engine {
         organisation: &OrgName,
         (target, tag, kind): (Target, Tag, &str),
         ground: &str,
-    ) -> Step<Uuid> {
+    ) -> Result<Uuid, Fault> {
         let request = self.uuid7(batch.now);
         let approved = !matches!(target, Target::Organisation);
         let erasure = Erasure {

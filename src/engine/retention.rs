@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::core::{Batch, Engine};
 use super::erasure::Target;
 use super::ledgers::Freight;
-use super::stop::Step;
 use super::tables::Kept;
 use crate::protocol::class::DataClass;
 use crate::protocol::ids::{MessageId, OrgName, SessionId};
@@ -95,7 +94,7 @@ impl Engine {
     }
 
     /// Erases what has been kept as long as it may be: every ten seconds, and at once again while there is more.
-    pub(super) fn retire(&mut self, batch: &mut Batch<'_>) -> Step<()> {
+    pub(super) fn retire(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
         if self.shared.clock_off().is_some() || (self.forgot_at != batch.now && !self.more_due) {
             self.more_due = false;
             return Ok(());
@@ -128,7 +127,7 @@ impl Engine {
         holder: &OrgName,
         session: SessionId,
         messages: BTreeMap<MessageId, Vec<String>>,
-    ) -> Step<()> {
+    ) -> Result<(), Fault> {
         let mut left = Vec::new();
         for (message, mut names) in messages {
             let Some(found) = self.find_message(batch, session, message)? else { continue };
@@ -145,7 +144,7 @@ impl Engine {
         Ok(())
     }
 
-    fn retire_session(&mut self, batch: &mut Batch<'_>, session: SessionId) -> Step<()> {
+    fn retire_session(&mut self, batch: &mut Batch<'_>, session: SessionId) -> Result<(), Fault> {
         let Some(kept) = batch.txn.get(&super::tables::SESSIONS, &session)? else { return Ok(()) };
         for holder in super::border::orgs_in(&kept.session, &self.shared.settings.cell) {
             let tag = super::scopes::share(&self.shared, &kept.renewed, session, &holder);

@@ -9,7 +9,7 @@ use super::live::Live;
 use super::operation::Resolution;
 use super::placing::{Arriving, head_of};
 use super::sending::{frozen, next_place};
-use super::stop::{Step, Stop, fault_of};
+use super::stop::{Step, Stop};
 use super::tables;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::SessionId;
@@ -32,7 +32,7 @@ impl Engine {
         if self.forgot_at == batch.now {
             self.offer_checkpoints(batch)?;
         }
-        fault_of(self.retire(batch))?;
+        self.retire(batch)?;
         let due: Vec<(Timestamp, SessionId)> =
             self.due.range(..=(batch.now, SessionId(uuid::Uuid::max()))).take(AT_ONCE).copied().collect();
         for (at, session) in due {

@@ -70,8 +70,7 @@ pub fn cell(dir: &Path, identity: &Identity) -> Result<Created, CreateError> {
     if untrusted.is_some() {
         text = text.replace("media = \"auto\"", "media = \"untrusted\"");
     }
-    fs::write(&config, text).map_err(|error| Unusable::io(&config, &error))?;
-    private::sync_parent(&config)?;
+    private::place_new(&config, text.as_bytes())?;
     Ok(Created { config, untrusted })
 }
 

@@ -8,10 +8,18 @@ use asp_cell::engine::clock::{Clock as _, SystemClock};
 use asp_cell::protocol::ids::{CommitmentId, MessageId, ParticipantId, SessionId, SubjectRef};
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::time::{Span, Timestamp};
-use asp_cell::testkit::{Agent, Draft, Failure, Invitation, Placed};
+use asp_cell::testkit::{Agent, Draft, Failure, Invitation, Placed, Topology};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+/// The agent of `acme.example` that buys.
+pub const BUYER: &str = "agent://acme.example/procurement";
+/// The agent of `beta.example` that sells.
+pub const SELLER: &str = "agent://beta.example/sales";
+/// The buyer's cell, in the EEA.
+pub const HOME: &str = "eu-west-1";
+/// The seller's cell, in the US.
+pub const ABROAD: &str = "us-east-1";
 /// How long a record may take from one cell to the other.
 pub const SOON: Duration = Duration::from_secs(10);
 /// The phone number of the contact person: it must be found nowhere that no consent lets it be.
@@ -22,6 +30,17 @@ pub const CONTENT_CANARY: &str = "dock-7-canary-plover";
 pub const PRICE: &str = "1800.00";
 /// How the buyer names the contact person.
 pub const CONTACT: &str = "contact-1";
+
+/// The two cells with their organisations and agents, and no consent.
+pub fn cells() -> Topology {
+    Topology::new()
+        .cell(HOME, "eu-west-1", "EEA")
+        .cell(ABROAD, "us-east-1", "US")
+        .org("acme.example", HOME)
+        .org("beta.example", ABROAD)
+        .agent(BUYER)
+        .agent(SELLER)
+}
 
 pub fn contact() -> SubjectRef {
     CONTACT.parse().unwrap()

@@ -25,10 +25,19 @@ pub fn carry_out(config: Option<&Path>, json: bool) -> Result<Answer, Failure> {
     let config = config.ok_or_else(|| Failure::usage("which cell? expected --config FILE, or ASP_CELL_CONFIG"))?;
     let settings = config::load(config, std::env::vars_os(), Depth::Files)?;
     telemetry::log(settings.telemetry.log);
+    keep_memory_to_itself();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::here)?;
     let ended = runtime.block_on(until_told(settings, json));
     runtime.shutdown_timeout(LEAVE);
     ended
+}
+
+/// No core dump, and no debugger but root's: keys and messages are in this process's memory.
+fn keep_memory_to_itself() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps of this process could not be switched off");
+    }
 }
 
 async fn until_told(settings: Settings, json: bool) -> Result<Answer, Failure> {

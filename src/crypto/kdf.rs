@@ -1,12 +1,22 @@
 //! Key derivation: HKDF-SHA256 (RFC 5869).
 //!
 //! A part's key comes from the secrets of all scopes it belongs to, so that destroying any one of
-//! them makes the part unreadable. Source: docs/spec/federation.md section 4 "Scopes".
+//! them makes the part unreadable. The library wipes what it works with; a hash that is a Rust value
+//! leaves copies of its input wherever it was moved from. Source: docs/spec/federation.md section 4 "Scopes".
 
-use hkdf::{Hkdf, HkdfExtract};
-use sha2::Sha256;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use zeroize::Zeroizing;
 
 use super::secret::Secret;
+
+/// The length of what is derived.
+struct Length;
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        32
+    }
+}
 
 /// Derives a key from all of `secrets`, in the order given, bound to `info`.
 ///
@@ -14,14 +24,14 @@ use super::secret::Secret;
 /// so their concatenation is unambiguous.
 #[must_use]
 pub fn derive(secrets: &[&Secret], info: &[&[u8]]) -> Secret {
-    let mut extract = HkdfExtract::<Sha256>::new(None);
+    let mut all = Zeroizing::new(Vec::with_capacity(32 * secrets.len()));
     for secret in secrets {
-        extract.input_ikm(secret.expose());
+        all.extend_from_slice(secret.expose());
     }
-    let (mut key, expand): (_, Hkdf<Sha256>) = extract.finalize();
-    zeroize::Zeroize::zeroize(key.as_mut_slice());
+    let key = Salt::new(HKDF_SHA256, &[]).extract(&all);
     Secret::written_by(|out| {
-        expand.expand_multi_info(info, out).unwrap_or_else(|_| unreachable!("32 bytes are less than 255 blocks"));
+        let filled = key.expand(info, Length).and_then(|made| made.fill(out));
+        filled.unwrap_or_else(|_| unreachable!("32 bytes are less than 255 blocks"));
     })
 }
 

@@ -39,7 +39,12 @@ impl FrameReader {
     pub(super) async fn fill(&mut self) -> Result<(), Ending> {
         match self.stream.read_chunk(CHUNK, true).await {
             Ok(Some(chunk)) => {
-                self.buffer.extend_from_slice(&chunk.bytes);
+                // What was read is let go as soon as nothing is left of it, and does not stay for as long as the link lasts.
+                if self.buffer.is_empty() {
+                    self.buffer = BytesMut::from(chunk.bytes);
+                } else {
+                    self.buffer.extend_from_slice(&chunk.bytes);
+                }
                 Ok(())
             }
             Ok(None) => Err(Ending::down("the peer ended its stream")),

@@ -164,7 +164,8 @@ impl<E: Exchange> Outward<'_, E> {
                 Ok(Err(error)) => return Ending::down(error.to_string()),
                 Err(_) => return stalled(),
             }
-            out.clear();
+            // Freed rather than used again: what was said does not stay in a buffer for as long as the link lasts.
+            out = Vec::new();
         }
     }
 

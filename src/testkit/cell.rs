@@ -91,6 +91,15 @@ impl Cell {
         !matches!(self.body, Body::Down)
     }
 
+    /// The number of its process, if it runs as one of its own.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        match &self.body {
+            Body::Process(child, _) => Some(child.id()),
+            Body::Down | Body::Inside(..) => None,
+        }
+    }
+
     /// Where it listens.
     pub fn listeners(&self) -> Result<&Listeners, Failure> {
         match &self.body {

@@ -264,7 +264,7 @@ fn encode(kept: &Kept, wrapped: bool) -> io::Result<Zeroizing<Vec<u8>>> {
     for piece in [magic.as_slice(), &kept.epoch.to_be_bytes(), length, &kept.bytes] {
         bytes.extend_from_slice(piece);
     }
-    let digest = Digest::of(&[&bytes]);
+    let digest = Digest::of_secret(&bytes);
     bytes.extend_from_slice(digest.bytes());
     if bytes.len() > PLACE { Err(io::Error::other("a wrapped key is too long for its place")) } else { Ok(bytes) }
 }
@@ -278,7 +278,8 @@ fn decode(bytes: &[u8], wrapped: bool) -> Option<Kept> {
         ([].as_slice(), 32)
     };
     let (key, rest) = rest.get(length.len()..)?.split_at_checked(size)?;
+    let before = bytes.get(..bytes.len() - rest.len())?;
     let right = magic == if wrapped { WRAPPED_MAGIC } else { MAGIC }
-        && rest.first_chunk::<32>()? == Digest::of(&[magic, epoch, length, key]).bytes();
+        && rest.first_chunk::<32>()? == Digest::of_secret(before).bytes();
     right.then(|| Kept { epoch: u64::from_be_bytes(*epoch), bytes: Zeroizing::new(key.to_vec()) })
 }

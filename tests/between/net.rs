@@ -258,8 +258,11 @@ impl Net {
         let (from, to) = (self.cells[a].id.clone(), self.cells[b].id.clone());
         for (key, bytes) in revoking::urgent(&shared, &to).unwrap() {
             let checked = Checked::of(&self.cells[b].shared().unwrap(), &from, &bytes, Timestamp(self.now));
+            let before = self.crashes;
             self.commit(b, Command::Urgent(from.clone(), checked));
-            self.commit(a, Command::UrgentTaken(to.clone(), key));
+            if self.crashes == before {
+                self.commit(a, Command::UrgentTaken(to.clone(), key));
+            }
         }
     }
 

@@ -19,6 +19,10 @@ use asp_cell::protocol::performative::Performative;
 use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Invitation, Topology};
 use serde_json::json;
 
+/// As the binary has it.
+#[global_allocator]
+static HEAP: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::main]

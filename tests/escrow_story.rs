@@ -191,6 +191,7 @@ async fn a_reference_is_booked_once() -> Result<(), Failure> {
     }
     let short = cell.operate(transfer(false, "60.00", acme, "wire 8")).await.expect_err("too much");
     assert_eq!(short.code(), "escrow_unfunded");
+    assert!(format!("{short:?}").contains("\"/amount\""), "what the operator wrote: {short:?}");
     let out = cell.operate(transfer(false, "20.00", acme, "wire 8")).await?;
     assert_eq!(out["accounts"][0]["balance"], "30.00", "what was refused left no reference behind");
     assert_eq!(cell.operate(transfer(false, "20.00", acme, "wire 8")).await?, out);

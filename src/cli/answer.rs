@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::outline::outline;
+use super::outline::{columns, outline};
 
 /// A verb's document, what people see of it, and the exit status.
 #[derive(Debug)]
@@ -25,6 +25,13 @@ impl Answer {
     pub fn told_as(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
         self
+    }
+
+    /// The list that is this member of the document; people see these columns of it, by title and JSON pointer.
+    pub fn list(document: Value, member: &str, shown: &[(&str, &str)]) -> Self {
+        let items = document.get(member).and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
+        let text = if items.is_empty() { format!("no {member}") } else { columns(items, shown).join("\n") };
+        Self::new(document).told_as(text)
     }
 
     /// Nothing more to say.

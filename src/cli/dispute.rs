@@ -52,10 +52,21 @@ pub struct Resolve {
     reason: String,
 }
 
+/// What people see of a list of disputes; the rest is for `--json` and `dispute show`.
+const COLUMNS: &[(&str, &str)] = &[
+    ("DISPUTE", "/disputeId"),
+    ("STATUS", "/status"),
+    ("CLAIM", "/claim/kind"),
+    ("SESSION", "/sessionId"),
+    ("DECIDE BY", "/decideBy"),
+];
+
 impl Dispute {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self {
-            Self::List => answer(cell.dispute_list(DisputeListRequest {}).await),
+            Self::List => {
+                Ok(Answer::list(document(cell.dispute_list(DisputeListRequest {}).await)?, "disputes", COLUMNS))
+            }
             Self::Show { dispute, pack: None } => answer(cell.dispute_show(DisputeShowRequest { dispute }).await),
             Self::Show { dispute, pack: Some(file) } => {
                 let pack: Value = document(cell.dispute_pack(DisputePackRequest { dispute }).await)?;

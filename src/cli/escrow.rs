@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{Cell, answer};
+use super::running::{Cell, answer, document};
 use crate::api::operator::contract::{EscrowListRequest, EscrowResolveRequest, EscrowShowRequest};
 
 /// Escrows.
@@ -55,10 +55,21 @@ pub struct End {
     split: Option<String>,
 }
 
+/// What people see of a list of escrows; the rest is for `--json` and `escrow show`.
+const COLUMNS: &[(&str, &str)] = &[
+    ("COMMITMENT", "/commitmentId"),
+    ("SESSION", "/sessionId"),
+    ("AMOUNT", "/amount"),
+    ("", "/currency"),
+    ("PAYER", "/payer"),
+    ("PAYEE", "/payee"),
+    ("RESOLVABLE FROM", "/resolvableFrom"),
+];
+
 impl Escrow {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self {
-            Self::List => answer(cell.escrow_list(EscrowListRequest {}).await),
+            Self::List => Ok(Answer::list(document(cell.escrow_list(EscrowListRequest {}).await)?, "escrows", COLUMNS)),
             Self::Show { commitment, session } => {
                 answer(cell.escrow_show(EscrowShowRequest { session, commitment }).await)
             }

@@ -24,6 +24,7 @@ mod pki;
 mod residency;
 mod run;
 mod running;
+mod score;
 mod session;
 mod subject;
 mod trust;

@@ -37,6 +37,14 @@ pub fn table(items: &[Value]) -> Option<Vec<String>> {
     Some(aligned(&rows))
 }
 
+/// A table of chosen members: what a column is called, and where in an item it is (a JSON pointer, RFC 6901).
+pub fn columns(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
+    let mut rows = vec![columns.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>()];
+    let cell = |item: &Value, pointer| item.pointer(pointer).and_then(short).unwrap_or_else(|| "-".to_owned());
+    rows.extend(items.iter().map(|item| columns.iter().map(|(_, pointer)| cell(item, pointer)).collect()));
+    aligned(&rows)
+}
+
 /// Columns padded to their widest cell.
 pub fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

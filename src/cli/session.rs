@@ -108,9 +108,17 @@ fn plain(value: &Value) -> String {
 /// What was signed; the transcript around it is for `--json` and `session export`.
 fn sealed(transcript: Value) -> Result<Answer, Failure> {
     let text = |pointer| transcript.pointer(pointer).map_or_else(String::new, plain);
-    let receipts = transcript.pointer("/seal/receipts").and_then(Value::as_array).map_or(0, Vec::len);
-    let text = format!("sealed at record {}, {}: {receipts} receipts", text("/seal/sequence"), text("/seal/hash"));
-    Ok(Answer::new(transcript).told_as(text))
+    let head = transcript.pointer("/records").and_then(Value::as_array).and_then(|records| records.last());
+    let head = head.and_then(|head| head.get("hash")).map_or_else(String::new, plain);
+    let receipts = transcript.pointer("/seal/receipts").and_then(Value::as_array).map(Vec::len);
+    let told = match receipts {
+        Some(receipts) => {
+            format!("sealed at record {}, {}: {receipts} receipts", text("/seal/sequence"), text("/seal/hash"))
+        }
+        // A seal is the end's; of an open session it is the head as it stands that this cell signs.
+        None => format!("the head as it stands is signed, {head}; the session has not ended, so there is no seal yet"),
+    };
+    Ok(Answer::new(transcript).told_as(told))
 }
 
 /// A transcript is a file for verifiers, so even people get it as JSON.

@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::audit::written;
 use super::failure::Failure;
 use super::running::{self, answer, document, text_of};
+use super::score;
 use super::verify::{pins, told};
 use crate::api::operator::contract::trust_assign_request::Assigned;
 use crate::api::operator::contract::{TrustAssignRequest, TrustAttestRequest, TrustShowRequest};
@@ -74,7 +75,7 @@ impl Trust {
         match self {
             Self::Show { agent, out } => running::ask(config, async |cell| {
                 let shown = document(cell.trust_show(TrustShowRequest { agent }).await)?;
-                if out.is_some() { written(shown, out.as_deref()) } else { Ok(Answer::new(shown)) }
+                if out.is_some() { written(shown, out.as_deref()) } else { Ok(score::shown(shown)) }
             }),
             Self::Attest { agent, out } => running::ask(config, async |cell| {
                 written(document(cell.trust_attest(TrustAttestRequest { agent }).await)?, out.as_deref())

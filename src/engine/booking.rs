@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::core::{Batch, Engine};
 use super::shared::Shared;
-use super::stop::{Step, bug};
+use super::stop::{Step, Stop, bug};
 use super::tables::{ACCOUNTS, Balance, POSTINGS, REFERENCES, Tag};
 use crate::crypto::digest::Digest;
 use crate::protocol::ids::OrgName;
@@ -104,7 +104,11 @@ impl Engine {
     /// Books what an operator asked for, and remembers its reference.
     pub(super) fn book_asked(&mut self, batch: &mut Batch<'_>, asked: &Asked<'_>, lines: Vec<Line>) -> Step<()> {
         let text = json!({"asked": asked.act, "reference": asked.reference, "at": batch.now}).to_string();
-        self.book(batch, lines, Digest::of(&[text.as_bytes()]))?;
+        let booked = self.book(batch, lines, Digest::of(&[text.as_bytes()]));
+        booked.map_err(|stop| match stop {
+            Stop::Refused(refusal) => Stop::from(refusal.at("/amount")),
+            Stop::Fault(fault) => Stop::Fault(fault),
+        })?;
         if let Some(reference) = asked.reference {
             batch.put(&REFERENCES, &self.reference_key(asked.org, reference), &asked.digest())?;
         }
@@ -129,7 +133,7 @@ pub(super) fn money(amount: &str, currency: &str) -> Result<Money, Refusal> {
     if money.minor > 0 { Ok(money) } else { Err(Refusal::invalid("/amount", "an amount above zero")) }
 }
 
-fn unbooked(why: Unbooked) -> super::stop::Stop {
+fn unbooked(why: Unbooked) -> Stop {
     match why {
         Unbooked::Short { account, available, needed } => {
             let detail = format!("{account} holds {available}, {needed} are needed");

@@ -124,6 +124,10 @@ impl Engine {
         let account =
             Account { organisation: org.clone(), purpose: Purpose::Clearing(peer.clone()), currency: money.currency };
         let row = batch.txn.get(&ACCOUNTS, &self.shared.account_key(&account))?;
+        // What is owed to a peer that was removed is settled like any other.
+        if row.is_none() {
+            self.known_peer(peer)?;
+        }
         let owed = row.map_or(0, |row| row.minor);
         if money.minor > owed.saturating_abs() {
             let there = Money { minor: owed, currency: money.currency };

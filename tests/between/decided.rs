@@ -172,8 +172,21 @@ fn a_decision_that_a_revocation_kept_back_comes_before_its_record() {
     assert_eq!(deal.available(), (50_000, 0));
 }
 
-/// An agent files a dispute.
+/// An agent files a dispute, which is taken.
 pub fn files(net: &mut Net, session: SessionId, by: &Agent, commitment: CommitmentId, claim: ClaimKind) -> DisputeId {
+    let (id, taken) = file(net, session, by, commitment, claim);
+    assert!(matches!(taken, Outcome::Message(Ok(Taken::Queued | Taken::Placed { .. }))), "{taken:?}");
+    id
+}
+
+/// An agent files a dispute.
+pub fn file(
+    net: &mut Net,
+    session: SessionId,
+    by: &Agent,
+    commitment: CommitmentId,
+    claim: ClaimKind,
+) -> (DisputeId, Outcome) {
     let millis = u64::try_from(net.now).unwrap();
     let id = DisputeId(uuid::Builder::from_unix_timestamp_millis(millis, &draw(&mut net.luck)).into_uuid());
     let filing = Filing {
@@ -194,9 +207,7 @@ pub fn files(net: &mut Net, session: SessionId, by: &Agent, commitment: Commitme
     let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
     let vouched = proven.vouch(said, now).unwrap();
     let noting = Noting { caller: Net::caller(by), vouched, parts: BTreeMap::new(), spent, salt: None };
-    let taken = net.commit(by.home, Command::Beside(Box::new(noting))).0;
-    assert!(matches!(taken, Outcome::Message(Ok(Taken::Queued | Taken::Placed { .. }))), "{taken:?}");
-    id
+    (id, net.commit(by.home, Command::Beside(Box::new(noting))).0)
 }
 
 // One cell tells another verdict than the chain: nothing is decided until both operators say the same.

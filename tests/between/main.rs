@@ -30,6 +30,7 @@ mod money;
 mod net;
 mod newcomers;
 mod parts;
+mod puppets;
 mod races;
 mod refused;
 mod reordered;

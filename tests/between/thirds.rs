@@ -1,5 +1,4 @@
-//! A third cell holds the payer's money: it is neither the host nor the payee's, and a party of no dispute about the
-//! delivery. What was lost on its way to it, it asks for. docs/spec/details.md sections 4 and 6.
+//! A third cell holds the payer's money: it is neither the host nor the payee's. What was lost on its way to it, it asks for. docs/spec/details.md sections 4 and 6.
 
 use asp_cell::crypto::digest::Digest;
 use asp_cell::engine::Operation;
@@ -109,8 +108,10 @@ fn it_asks_for_a_decision_of_a_dispute_between_others() {
     deal.net.rest();
     assert_eq!(deal.net.kept(0, session).unwrap().session.state, State::Closed);
     assert_eq!(held(&deal, 0), HeldState::Frozen);
-    says(&mut deal, 1, id);
-    deal.net.rest();
+    for cell in 0..2 {
+        says(&mut deal, cell, id);
+        deal.net.rest();
+    }
     says(&mut deal, 2, id);
     let decision = |body: &Body| matches!(body, Body::Statement { said: Said::Decision, .. });
     assert_eq!(lose(&mut deal, 2, 0, decision), 1);

@@ -109,11 +109,14 @@ impl Session {
         self.disputes.iter().find(|dispute| dispute.is_open() && dispute.commitment == commitment)
     }
 
-    /// The cells whose verdicts count: those of the two parties, one if they share it.
+    /// The cells whose verdicts count: those of the claimant, of whom it is against, and of the two parties of the
+    /// commitment, whose money and record it decides about though others quarrel over it; each once.
     #[must_use]
     pub fn verdict_cells(&self, dispute: &Dispute) -> Vec<CellId> {
         let home = |id| self.participant(id).map(|participant| participant.home.cell.clone());
-        let mut cells: Vec<CellId> = [home(dispute.by), home(dispute.against)].into_iter().flatten().collect();
+        let made = self.commitment(dispute.commitment).map(|made| [made.obligor, made.beneficiary]);
+        let concerned = [dispute.by, dispute.against].into_iter().chain(made.into_iter().flatten());
+        let mut cells: Vec<CellId> = concerned.filter_map(home).collect();
         cells.sort();
         cells.dedup();
         cells
@@ -189,17 +192,23 @@ impl Session {
         if other { Ok(against) } else { Err(Refusal::invalid("/against", expected)) }
     }
 
-    /// One open dispute a commitment, and one ever by the same claimant: nobody freezes money again and again.
+    /// One open dispute a commitment, and one ever by the same claimant: nobody freezes money again and again, nor calls
+    /// others of its organisation to do so.
     fn check_quota(&self, filing: &Filing) -> Result<(), Refusal> {
         if let Some(open) = self.open_dispute_about(filing.commitment_id) {
             let detail = format!("dispute {} about this commitment is open", open.id);
             return Err(Refusal::new(Code::Duplicate, detail).at("/commitmentId"));
         }
+        let made = self.commitment(filing.commitment_id);
+        let own =
+            made.is_some_and(|it| [it.obligor, it.beneficiary].iter().any(|id| self.same_party(*id, filing.sender)));
+        let home = |id| self.participant(id).map(|participant| &participant.home.organisation);
         let mine = |dispute: &&Dispute| {
-            dispute.commitment == filing.commitment_id && self.same_party(dispute.by, filing.sender)
+            dispute.commitment == filing.commitment_id
+                && (self.same_party(dispute.by, filing.sender) || (!own && home(dispute.by) == home(filing.sender)))
         };
         if let Some(before) = self.disputes.iter().find(mine) {
-            let detail = format!("you have disputed this commitment before: {}", before.id);
+            let detail = format!("you or your organisation disputed this commitment before: {}", before.id);
             return Err(Refusal::new(Code::Duplicate, detail).at("/commitmentId"));
         }
         if self.disputes.iter().any(|dispute| dispute.id == filing.dispute_id) {

@@ -167,10 +167,25 @@ fn judge_decision(evidence: &Evidence<'_>, dispute: &Value, report: &mut Report)
         cell.is_some_and(|cell| verdicts.iter().any(|v| v.cell == *cell && v.verdict() == decision.verdict()))
     };
     let by_time = decision.by == crate::protocol::verdict::Ground::Time;
-    if by_time || (agreed(home("openedBy")) && agreed(home("against"))) {
+    let made = parties(evidence, dispute);
+    let parties_agreed = made.iter().all(|party| agreed(evidence.agents.home(*party)));
+    if by_time || (agreed(home("openedBy")) && agreed(home("against")) && parties_agreed) {
         return Ok(());
     }
-    Err("the cells of its parties have not both given the verdict that the host decided by".to_owned())
+    Err("not all cells of its parties have given the verdict that the host decided by".to_owned())
+}
+
+/// Obligor and beneficiary of the commitment in dispute, where its COMMIT is in the file.
+fn parties(evidence: &Evidence<'_>, dispute: &Value) -> Vec<ParticipantId> {
+    let id = text(dispute, "commitmentId");
+    let term =
+        |shown: &Value, name: &str| shown.pointer(&format!("/terms/{name}")).and_then(Value::as_str).map(str::to_owned);
+    let made = evidence.records.values().filter_map(|shown| Some((shown.value, shown.read.as_ref().ok()?)));
+    let mut commits = made.filter(|(_, read)| read.record.performative == Performative::Commit);
+    let commit = commits.find(|(shown, _)| term(shown, "commitmentId").as_deref() == id);
+    let Some((shown, read)) = commit else { return Vec::new() };
+    let beneficiary = term(shown, "beneficiary").and_then(|id| id.parse().ok());
+    [read.record.sender.participant(), beneficiary].into_iter().flatten().collect()
 }
 
 /// A JWS of kind `verdict` on this dispute, by the cell that it names.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::border::{Names, orgs_in};
 use super::core::{Batch, Engine};
@@ -28,7 +28,7 @@ use crate::protocol::residency::{Policy, Zone};
 use crate::protocol::session::Session;
 use crate::protocol::time::Timestamp;
 use crate::store::View as _;
-use crate::wire::frame::{PartFrame, Placed, Profile, Relied, Seated, Submit};
+use crate::wire::frame::{Named, PartFrame, Placed, Profile, Relied, Seated, Submit};
 
 /// Something of an organisation's that arrived for organisations of this cell.
 pub struct Arrival<'a> {
@@ -128,7 +128,7 @@ impl Engine {
     ) -> Step<()> {
         let session = &live.kept.session;
         let mut names = self.names(batch, session.id)?;
-        names.extend(newcomer.map(|seat| (seat.participant, seat.agent.clone())));
+        names.extend(newcomer.and_then(Seated::named));
         let mut to = orgs_in(session, &self.shared.settings.cell);
         if let Some(seat) = newcomer {
             let company = delegating::company(session, Some(seat));
@@ -145,9 +145,9 @@ impl Engine {
         let session = &live.kept.session;
         let own = &self.shared.settings.cell;
         let mut names = self.names(batch, session.id)?;
-        names.extend(placed.seats.iter().map(|seat| (seat.participant, seat.agent.clone())));
+        names.extend(placed.seats.iter().filter_map(Seated::named));
         let mut to = orgs_in(session, own);
-        to.extend(placed.seats.iter().filter(|seat| seat.cell == *own).map(|seat| seat.agent.organisation()));
+        to.extend(placed.seats.iter().filter(|seat| seat.cell == *own).map(|seat| seat.home().organisation));
         to.sort();
         to.dedup();
         // What a host itself says is the inviter's organisation's.
@@ -205,29 +205,34 @@ impl Engine {
             Some(PartFrame::Withheld { .. } | PartFrame::Erased { .. }) | None => None,
         };
         let record = &placed.record;
-        let agents = |from: usize| placed.seats.iter().skip(from).map(|seat| seat.agent.as_str()).collect::<Vec<_>>();
+        let invited = |named: &Value| {
+            let named = named.as_array().map_or([].as_slice(), Vec::as_slice);
+            named.len() + 1 == placed.seats.len()
+                && placed.seats.iter().skip(1).zip(named).all(|(seat, it)| is_of(seat, it))
+        };
         let as_named = if record.performative == Performative::Invite {
             placed.seats.first().is_some_and(|inviter| inviter.cell == record.host)
-                && open(INVITEES).is_none_or(|named| named == json!(agents(1)))
+                && open(INVITEES).is_none_or(|named| invited(&named))
         } else if record.performative == Performative::Delegate {
             let terms = record.terms.as_ref().map(Json::value).unwrap_or_default();
             placed.seats.len() <= 1
                 && placed.seats.iter().all(|seat| terms.get("delegate") == Some(&json!(seat.participant)))
-                && open(DELEGATE).is_none_or(|named| placed.seats.iter().all(|seat| named == json!(seat.agent)))
+                && open(DELEGATE).is_none_or(|named| placed.seats.iter().all(|seat| is_of(seat, &named)))
         } else {
             placed.seats.is_empty()
         };
         if !as_named {
             return Some("the host seated somebody whom its message does not name");
         }
-        let twice =
-            |(index, seat): (usize, &Seated)| placed.seats.iter().take(index).any(|one| one.agent == seat.agent);
+        let twice = |(index, seat): (usize, &Seated)| {
+            seat.known().is_some() && placed.seats.iter().take(index).any(|one| one.known() == seat.known())
+        };
         if placed.seats.iter().enumerate().any(twice) {
             return Some("the host gave one agent two seats");
         }
         let own = &self.shared.settings.cell;
         let at_home = |seat: &Seated| {
-            let org = seat.agent.organisation();
+            let org = seat.home().organisation;
             let here = self.facts.orgs.contains_key(&org);
             here == (seat.cell == *own) && (here || self.facts.cell_of(&org).is_none_or(|cell| cell == seat.cell))
         };
@@ -251,7 +256,7 @@ impl Engine {
             let names = self.names(batch, live.kept.session.id)?;
             let sits = |seat: &Seated| {
                 let mut here = live.kept.session.participants.iter().filter(|p| !p.dropped);
-                here.any(|p| names.get(&p.id) == Some(&seat.agent))
+                here.any(|p| seat.known().is_some() && names.get(&p.id) == seat.known())
             };
             if placed.seats.iter().any(sits) {
                 return Ok(Some("the host gave one agent two seats"));
@@ -283,9 +288,18 @@ impl Engine {
             return Ok(own.then_some("the host placed what no agent of this cell sent in this agent's name"));
         };
         let mut names = self.names(batch, live.kept.session.id)?;
-        names.extend(seats.iter().map(|seat| (seat.participant, seat.agent.clone())));
+        names.extend(seats.iter().filter_map(Seated::named));
         let known = names.get(&sender).is_none_or(|named| named == agent);
         let home = participant.home.organisation == agent.organisation();
         Ok((!known || !home).then_some("the host placed one agent's message in another's name"))
     }
+}
+
+/// Whether a message means this seat by the name it gives: of an erased one only the organisation is known.
+fn is_of(seat: &Seated, named: &Value) -> bool {
+    let named = named.as_str().and_then(|text| text.parse::<AgentId>().ok());
+    named.is_some_and(|named| match &seat.agent {
+        Named::Agent(agent) => named == *agent,
+        Named::Erased(organisation) => named.organisation() == *organisation,
+    })
 }

@@ -98,7 +98,7 @@ impl Engine {
         if cell != *own && live.kept.session.host == *own {
             self.far_called(live, delegation, &cell)?;
         }
-        Ok(Seated { participant: delegation.delegate, agent, cell })
+        Ok(Seated::of(delegation.delegate, agent, cell))
     }
 
     /// This cell, if the agent is registered in it.
@@ -124,8 +124,7 @@ impl Engine {
 
 /// Where the newcomer is at home, for the session to judge.
 pub(super) fn home(sought: &Sought) -> Option<Home> {
-    let seat = sought.as_ref().ok()?.as_ref()?;
-    Some(Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() })
+    sought.as_ref().ok()?.as_ref().map(Seated::home)
 }
 
 /// The newcomer of a message that the session has judged. The session's own refusal comes first; that there is no
@@ -143,10 +142,7 @@ pub(super) fn settled(judged: Step<()>, sought: Sought) -> Step<Option<Seated>> 
 pub(super) fn company(session: &Session, newcomer: Option<&Seated>) -> Session {
     match newcomer {
         None => session.clone(),
-        Some(seat) => {
-            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
-            joined(session, seat.participant, home)
-        }
+        Some(seat) => joined(session, seat.participant, seat.home()),
     }
 }
 

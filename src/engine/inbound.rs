@@ -214,7 +214,7 @@ impl Checker<'_> {
             return Ok(own.clone());
         }
         let facts = self.shared.facts.load();
-        let seated = || placed.seats.iter().find(|seat| seat.agent.organisation() == *organisation);
+        let seated = || placed.seats.iter().find(|seat| seat.home().organisation == *organisation);
         facts
             .cell_of(organisation)
             .or_else(|| seated().map(|seat| seat.cell.clone()))

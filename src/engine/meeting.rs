@@ -25,7 +25,7 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::seating::Seating;
 use crate::protocol::session::{Act, Home, Opening, Role, Seated, Session, State, Windows};
 use crate::protocol::statement::Statement as _;
-use crate::wire::frame::{Entry, Placed};
+use crate::wire::frame::{self, Entry, Placed};
 
 /// How this cell came to know the session of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +66,8 @@ impl Engine {
         let record = &placed.record;
         let sender = record.sender.participant();
         // Whose score is enough is the host's to say (docs/spec/details.md section 3 "minTrustScore").
-        let participants = placed.seats.iter().map(|seat| Seated {
-            id: seat.participant,
-            home: Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() },
-            standing: None,
-        });
+        let participants =
+            placed.seats.iter().map(|seat| Seated { id: seat.participant, home: seat.home(), standing: None });
         let hash = chain::hash(&record.canonical(), None);
         let opening = Opening {
             id: record.session_id,
@@ -119,11 +116,11 @@ impl Engine {
             return Err(untrue(why).into());
         }
         for (id, jws) in &entry.trust {
-            let seat = entry.seats.iter().find(|seat| seat.participant == *id);
+            let agent = entry.seats.iter().find(|seat| seat.participant == *id).and_then(frame::Seated::known);
             let participant = session.participants.iter_mut().find(|p| p.id == *id);
-            if let (Some(seat), Some(participant)) = (seat, participant) {
+            if let (Some(agent), Some(participant)) = (agent, participant) {
                 let (home, at) = (&participant.home.cell, record.timestamp);
-                let standing = verified::standing(&self.shared, &batch.txn, home, &seat.agent, Some(jws), at)?;
+                let standing = verified::standing(&self.shared, &batch.txn, home, agent, Some(jws), at)?;
                 participant.standing = Some(standing);
             }
         }
@@ -161,12 +158,12 @@ impl Engine {
             return Some("somebody is seated in a cell that is not its home");
         }
         let named = entry.seats.iter().all(|seat| {
-            let home = session.participant(seat.participant).map(|p| &p.home);
-            home.is_some_and(|home| home.cell == seat.cell && home.organisation == seat.agent.organisation())
+            session.participant(seat.participant).is_some_and(|participant| participant.home == seat.home())
         });
         let sender = record.sender.participant().and_then(|id| entry.seats.iter().find(|seat| seat.participant == id));
         let said = placed.boxed.as_ref().map(|boxed| &boxed.agent);
-        if !named || (said.is_some() && sender.is_some_and(|seat| Some(&seat.agent) != said)) {
+        if !named || (said.is_some() && sender.and_then(frame::Seated::known).is_some_and(|agent| Some(agent) != said))
+        {
             return Some("an agent has another home or name than its seat");
         }
         let locked = |receipt: &String| Hold::verify(receipt, |hold, kid| self.shared.key_of(&hold.cell, kid)).is_ok();
@@ -180,9 +177,7 @@ impl Engine {
         if let Some(entry) = placed.entry.as_ref().filter(|_| met == Met::Seated) {
             let mut company = live.kept.session.clone();
             let mut names = self.names(batch, company.id)?;
-            for seat in placed.seats.iter().chain(&entry.seats) {
-                names.insert(seat.participant, seat.agent.clone());
-            }
+            names.extend(placed.seats.iter().chain(&entry.seats).filter_map(frame::Seated::named));
             for seat in &placed.seats {
                 company = super::delegating::company(&company, Some(seat));
             }
@@ -193,8 +188,12 @@ impl Engine {
         }
         let at = if met == Met::Seated { "/delegate" } else { "/invitees" };
         let here = placed.seats.iter().filter(|seat| seat.cell == self.shared.settings.cell);
-        for seat in here {
-            self.registered(batch, &seat.agent, at)?;
+        let named: Vec<_> = here.clone().filter_map(|seat| seat.known()).collect();
+        if named.is_empty() && here.count() > 0 {
+            return Err(Refusal::new(Code::NotFound, "nobody of this cell is called by name").at(at).into());
+        }
+        for agent in named {
+            self.registered(batch, agent, at)?;
         }
         Ok(())
     }

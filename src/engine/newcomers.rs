@@ -31,7 +31,7 @@ use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::Delegation;
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, View as Rows};
-use crate::wire::frame::{Assent, Body, Boxed, Crossing, Entry, Relied, Seated};
+use crate::wire::frame::{Assent, Body, Boxed, Crossing, Entry, Relied};
 
 /// The longest state that goes with a DELEGATE, in bytes: a frame has room for it beside a message.
 pub(super) const MAX_STATE: usize = 512 << 10;
@@ -360,10 +360,7 @@ impl super::outgoing::Builder<'_> {
         let own = view.logged(session.id, before)?.map(|(_, row)| row.receipt);
         let others = self.rows.under(&RECEIPTS, &(session.id, before), Order::Forward, usize::MAX)?;
         let there = session.participants.iter().filter(|p| p.home.cell != *self.peer);
-        let seats = there.clone().filter_map(|p| {
-            let agent = names.get(&p.id)?.clone();
-            Some(Seated { participant: p.id, agent, cell: p.home.cell.clone() })
-        });
+        let seats = there.clone().map(|p| super::outgoing::seat(p, names));
         let mut told = Vec::new();
         for participant in there.filter(|p| p.home.cell == self.shared.settings.cell) {
             let (settings, facts, from, at) =

@@ -20,11 +20,11 @@ use crate::protocol::ids::{CellId, ConsentId, MessageId, OrgName, ParticipantId,
 use crate::protocol::json::Json;
 use crate::protocol::message::Part;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::{Participant, Session};
+use crate::protocol::session::{Home, Participant, Session};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, Read, View as _};
 use crate::wire::frame::{
-    About, Body, Boxed, Crossing, Frame, Opening, PartFrame, Placed, Profile, Said, Seated, Submit,
+    About, Body, Boxed, Crossing, Frame, Named, Opening, PartFrame, Placed, Profile, Said, Seated, Submit,
 };
 
 /// What a dispatch came to.
@@ -367,10 +367,7 @@ impl Builder<'_> {
         });
         let called = |p: &&Participant| p.calling.as_ref().is_some_and(|calling| calling.message == record.message_id);
         let named = session.participants.iter().filter(|p| (first && p.calling.is_none()) || called(p));
-        let seats = named.filter_map(|p| {
-            let agent = names.get(&p.id)?.clone();
-            Some(Seated { participant: p.id, agent, cell: p.home.cell.clone() })
-        });
+        let seats = named.map(|p| seat(p, names));
         Ok(Placed {
             record: record.clone(),
             previous: row.previous,
@@ -422,4 +419,11 @@ impl Builder<'_> {
         let here = (&self.shared.settings, self.facts);
         Ok(super::border::class_out(here, &kept.session, &names, self.peer, class, self.now))
     }
+}
+
+/// A seat as a peer is told of it; an agent whose name was erased has none any more.
+pub(super) fn seat(participant: &Participant, names: &super::border::Names) -> Seated {
+    let Home { cell, organisation } = participant.home.clone();
+    let agent = names.get(&participant.id).cloned().map_or(Named::Erased(organisation), Named::Agent);
+    Seated { participant: participant.id, agent, cell }
 }

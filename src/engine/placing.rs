@@ -21,7 +21,7 @@ use crate::protocol::ids::{AgentId, MessageId, OrgName, ParticipantId, SessionId
 use crate::protocol::json::Json;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::record::Record;
-use crate::protocol::session::{Changes, Event as SessionEvent, Head, State};
+use crate::protocol::session::{Changes, Event as SessionEvent, Head, Home, State};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
@@ -190,16 +190,20 @@ impl Engine {
         let session = arriving.record.session_id;
         let own = self.shared.settings.cell.clone();
         for seated in &arriving.seats {
+            let Some(agent) = seated.known() else {
+                self.put_nameless(batch, session, seated)?;
+                continue;
+            };
             let sender = arriving.record.sender.participant() == Some(seated.participant);
             let profile = if sender { arriving.profile.as_ref() } else { None };
             let sitter = Sitter {
-                agent: seated.agent.clone(),
+                agent: agent.clone(),
                 statement: profile.map(|profile| profile.statement.clone()),
                 trust: profile.and_then(|profile| profile.trust.clone()),
             };
             self.put_seat(batch, live, session, seated.participant, &seated.cell, &sitter)?;
             if seated.cell == own {
-                let tag = self.shared.agent_tag(&seated.agent);
+                let tag = self.shared.agent_tag(agent);
                 let order = self.next_feed(batch, tag)?;
                 batch.put(&SEATED, &(tag, session), &(seated.participant, order))?;
                 batch.put(&OPENED, &(tag, order), &session)?;
@@ -240,6 +244,15 @@ impl Engine {
             batch.remove(&SEATED, &(tag, session));
             batch.remove(&OPENED, &(tag, order));
         }
+        Ok(())
+    }
+
+    /// The seat of an agent whose name was erased before this cell heard of it.
+    fn put_nameless(&self, batch: &mut Batch<'_>, session: SessionId, seated: &Seated) -> Step<()> {
+        let Home { cell, organisation } = seated.home();
+        batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
+        let row = SeatRow { organisation, cell, agent: None, sealed: None };
+        batch.put(&SEATS, &(session, seated.participant), &row)?;
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use crate::protocol::proof::Signed;
 use crate::protocol::record::{Place, Record};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{
-    Act, Changes, Event as SessionEvent, Facts, Head, Home, Opening, Seated as Participating, Session, State, Windows,
+    Act, Changes, Event as SessionEvent, Facts, Head, Opening, Seated as Participating, Session, State, Windows,
 };
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as Rows};
@@ -51,14 +51,10 @@ impl Engine {
         if let Some(index) = invitees.iter().position(|invitee| *invitee == inviter) {
             return Err(Refusal::invalid(format!("/invitees/{index}"), "another agent than the inviter").into());
         }
-        let mut seats = vec![Seated {
-            participant: message.sender,
-            agent: inviter.clone(),
-            cell: self.shared.settings.cell.clone(),
-        }];
+        let mut seats = vec![Seated::of(message.sender, inviter.clone(), self.shared.settings.cell.clone())];
         for agent in &invitees {
             let cell = self.home_of(batch, &inviter.organisation(), agent, "/invitees")?;
-            seats.push(Seated { participant: ParticipantId(self.uuid4()), agent: agent.clone(), cell });
+            seats.push(Seated::of(ParticipantId(self.uuid4()), agent.clone(), cell));
         }
         let place = Place { host: self.shared.settings.cell.clone(), epoch: 1, sequence: 1, timestamp: batch.now };
         let record = Record::of(message, submission.signed.proof(), place);
@@ -68,7 +64,7 @@ impl Engine {
         if let Some(known) = registry::agent(&self.shared, &batch.txn, &inviter)? {
             self.check_opening(batch, &known, &live.kept.session)?;
         }
-        let names = seats.iter().map(|seat| (seat.participant, seat.agent.clone())).collect();
+        let names = seats.iter().filter_map(Seated::named).collect();
         let crossings =
             self.crossings(batch, &live, &live.kept.session, &names, &inviter.organisation(), &submission.signed)?;
         let profile = self.profile_of(batch, &inviter)?;
@@ -94,8 +90,9 @@ impl Engine {
         let settings = &self.shared.settings;
         let mut participants = Vec::new();
         for seat in seats {
-            let home = Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() };
-            let standing = match registry::agent(&self.shared, &batch.txn, &seat.agent)? {
+            let home = seat.home();
+            let known = seat.known().map(|agent| registry::agent(&self.shared, &batch.txn, agent)).transpose()?;
+            let standing = match known.flatten() {
                 Some(agent) => {
                     Some(verified::standing(&self.shared, &batch.txn, &settings.cell, &agent.id, None, batch.now)?)
                 }
@@ -250,7 +247,7 @@ impl Engine {
         let message = submission.signed.message();
         let mut names = self.names(batch, message.session_id)?;
         names.insert(message.sender, submission.caller.agent.clone());
-        names.extend(newcomer.map(|seat| (seat.participant, seat.agent.clone())));
+        names.extend(newcomer.and_then(Seated::named));
         Ok(names)
     }
 

@@ -23,12 +23,12 @@ use crate::protocol::ids::{AgentId, CellId, MessageId, ParticipantId, SessionId}
 use crate::protocol::performative::Performative;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::{Act, Event as SessionEvent, Home, Session, State};
+use crate::protocol::session::{Act, Event as SessionEvent, Session, State};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::terms::{Expiry, SystemEvent};
 use crate::protocol::time::{Span, Timestamp};
 use crate::store::{Fault, View as Rows};
-use crate::wire::frame::{PartFrame, Placed, Submit};
+use crate::wire::frame::{PartFrame, Placed, Seated, Submit};
 
 /// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
 const SKEW: Span = Span::seconds(60);
@@ -383,10 +383,7 @@ impl Engine {
         match &mut event {
             SessionEvent::System(system) => live.kept.session.derivable(system, record.timestamp)?,
             SessionEvent::Act(act) => {
-                act.newcomer = placed
-                    .seats
-                    .first()
-                    .map(|seat| Home { cell: seat.cell.clone(), organisation: seat.agent.organisation() });
+                act.newcomer = placed.seats.first().map(Seated::home);
                 act.hold.clone_from(&placed.hold);
                 self.judge(batch, live, act, record.timestamp)?;
                 self.recognise_hold(batch, live, act)?;

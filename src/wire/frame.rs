@@ -20,10 +20,11 @@ use crate::protocol::message::{Part, Seen};
 use crate::protocol::performative::Performative;
 use crate::protocol::record::Record;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::session::Home;
 use crate::protocol::time::{Span, Timestamp};
 
 /// The version this build speaks; the first byte of every frame.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 /// No frame is longer, in bytes: a message of 256 KiB with everything that travels beside it fits.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -351,8 +352,50 @@ pub struct Opening {
 #[allow(missing_docs, reason = "the words of docs/spec/details.md S8b")]
 pub struct Seated {
     pub participant: ParticipantId,
-    pub agent: AgentId,
+    pub agent: Named,
     pub cell: CellId,
+}
+
+/// Who sits on a seat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Named {
+    /// An agent.
+    Agent(AgentId),
+    /// An agent of this organisation, whose name was erased before the peer heard of it.
+    Erased(OrgName),
+}
+
+impl Seated {
+    /// The seat of an agent whose name is known.
+    #[must_use]
+    pub const fn of(participant: ParticipantId, agent: AgentId, cell: CellId) -> Self {
+        Self { participant, agent: Named::Agent(agent), cell }
+    }
+
+    /// Its agent, if there is a name.
+    #[must_use]
+    pub const fn known(&self) -> Option<&AgentId> {
+        match &self.agent {
+            Named::Agent(agent) => Some(agent),
+            Named::Erased(_) => None,
+        }
+    }
+
+    /// Where it is at home.
+    #[must_use]
+    pub fn home(&self) -> Home {
+        let organisation = match &self.agent {
+            Named::Agent(agent) => agent.organisation(),
+            Named::Erased(organisation) => organisation.clone(),
+        };
+        Home { cell: self.cell.clone(), organisation }
+    }
+
+    /// The seat with its agent, if there is a name.
+    #[must_use]
+    pub fn named(&self) -> Option<(ParticipantId, AgentId)> {
+        Some((self.participant, self.known()?.clone()))
+    }
 }
 
 /// An agent's profile as its home cell signs it.

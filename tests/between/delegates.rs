@@ -11,7 +11,7 @@ use asp_cell::protocol::performative::Performative;
 use asp_cell::protocol::refusal::Code;
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::protocol::transcript::{Pins, verify};
-use asp_cell::wire::frame::{Body, Frame};
+use asp_cell::wire::frame::{Body, Frame, Named};
 use serde_json::{Value, json};
 
 use super::agent::Agent;
@@ -339,7 +339,7 @@ fn a_seating_that_does_not_hold_together_opens_nothing() {
         ("no statement", |placed| placed.entry.as_mut().unwrap().statement.clear()),
         ("another previous hash", |placed| placed.previous = Digest::of(&[b"x"])),
         ("another name", |placed| {
-            placed.entry.as_mut().unwrap().seats[0].agent = "agent://org1.example/other".parse().unwrap();
+            placed.entry.as_mut().unwrap().seats[0].agent = Named::Agent("agent://org1.example/other".parse().unwrap());
         }),
     ];
     for (what, forge) in forgeries {

@@ -142,3 +142,68 @@ fn nothing_leads_from_an_erased_agent_to_its_seats() {
     assert_eq!(rows(&net, 0, &PLACES, "").0, 3);
     assert_eq!(rows(&net, 0, &asp_cell::engine::tables::FEED, "").0, 0);
 }
+
+/// A member cell that was away while another member's agent was erased, before it ever heard of that agent or after, takes
+/// the same chain, without the name, and the session goes on.
+#[test]
+fn a_member_that_was_away_follows_a_session_whose_agent_was_erased() {
+    for (heard, erased) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let what = format!("it had heard of them: {heard}; agent of cell {erased}");
+        let mut net = Net::new(3);
+        for (one, other) in [("0", "1"), ("0", "2"), ("1", "2")] {
+            net.consent(&format!("org{one}.example"), &format!("org{other}.example"), &ALL, "*");
+        }
+        let names = ["org0.example/buyer", "org1.example/seller", "org2.example/carrier"];
+        let agents = names.map(|name| net.agent(name));
+        let [buyer, seller, carrier] = &agents;
+        let session = if heard {
+            net.open(&[buyer, seller, carrier], "Restock")
+        } else {
+            let session = net.invite(buyer, &[seller, carrier], "Restock").unwrap().message.session_id;
+            while net.carry(0, 1) || net.carry(1, 0) {}
+            net.accept(seller, session).unwrap();
+            while net.carry(1, 0) || net.carry(0, 1) {}
+            session
+        };
+        let away = net.cells[2].up.take();
+        let say = |net: &mut Net, agent: &Agent| {
+            let draft = net.say(agent, session, |_, _| {});
+            net.send(agent, &draft).map(drop)
+        };
+        if heard {
+            for agent in [buyer, seller] {
+                say(&mut net, agent).unwrap();
+                net.rest();
+            }
+        }
+        let org = format!("org{erased}.example");
+        net.operate(erased, erase(&org, ErasureScope::Agent(agents[erased].id.clone()))).unwrap();
+        net.rest();
+        if heard {
+            say(&mut net, &agents[1 - erased]).unwrap();
+            net.rest();
+        }
+        net.cells[2].up = away;
+        net.restart(2);
+        for cell in [0, 1] {
+            net.link(cell, 2);
+            net.link(2, cell);
+        }
+        net.rest();
+        if !heard {
+            net.accept(carrier, session).unwrap();
+            net.rest();
+        }
+        say(&mut net, carrier).unwrap();
+        net.rest();
+        let heads = [0, 1, 2].map(|cell| {
+            let kept = net.kept(cell, session).unwrap();
+            assert!(kept.frozen.is_none(), "{what}: cell {cell}: {:?}", net.alarms);
+            kept.session.head
+        });
+        assert!(heads.iter().all(|head| head.hash == heads[0].hash), "{what}: {heads:?}");
+        assert!(net.alarms.is_empty(), "{what}: {:?}", net.alarms);
+        let name = agents[erased].id.to_string();
+        assert!(!shown(&net, carrier, session).contains(&name), "{what}");
+    }
+}

@@ -15,7 +15,7 @@ use asp_cell::protocol::record::{Record, Sender};
 use asp_cell::protocol::refusal::{Code, Refusal};
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::store::{Order, View as _};
-use asp_cell::wire::frame::{Body, Frame, Item, Opening, Order as FrameOrder, PartFrame, Placed, Seated};
+use asp_cell::wire::frame::{Body, Frame, Item, Named, Opening, Order as FrameOrder, PartFrame, Placed, Seated};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -85,7 +85,7 @@ fn a_host_gives_no_seat_that_no_message_gave() {
         with_seats(&mut net, &buyer, session, |net| {
             let participant = if seat == "spy" { before } else { ParticipantId(Uuid::from_u128(7 << 76 | 2 << 62)) };
             let agent = if seat == "spy" { spy.id.clone() } else { seller.id.clone() };
-            vec![Seated { participant, agent, cell: net.cells[1].id.clone() }]
+            vec![Seated::of(participant, agent, net.cells[1].id.clone())]
         });
         assert_eq!(net.messages(&spy, session).err().map(|why| why.code), Some(Code::NotFound), "{:?}", net.alarms);
         assert_eq!(net.seat(&seller, session), before);
@@ -135,8 +135,8 @@ fn invite_without_box(net: &mut Net, inviter: &str, invitee: &Agent) -> (Session
         relied: Vec::new(),
         opening: Some(opening),
         seats: vec![
-            Seated { participant: one, agent: format!("agent://{inviter}").parse().unwrap(), cell: host },
-            Seated { participant: other, agent: invitee.id.clone(), cell: net.cells[1].id.clone() },
+            Seated::of(one, format!("agent://{inviter}").parse().unwrap(), host),
+            Seated::of(other, invitee.id.clone(), net.cells[1].id.clone()),
         ],
         profile: None,
         hold: None,
@@ -155,6 +155,27 @@ fn nobody_is_at_home_where_a_peer_says() {
     says(&mut net, 0, 1, vec![body]);
     assert!(net.kept(1, session).is_none(), "{:?}", net.feed(&seller));
     assert!(net.feed(&seller).is_empty());
+}
+
+/// A host says that the name of whoever it calls here was erased: then it calls nobody.
+#[test]
+fn a_call_without_a_name_opens_nothing() {
+    let mut net = Net::new(2);
+    net.consent("org0.example", "org1.example", &ALL, "*");
+    let (buyer, seller) = (net.agent("org0.example/buyer"), net.agent("org1.example/seller"));
+    let session = net.invite(&buyer, &[&seller], "Restock").unwrap().message.session_id;
+    let mut frames = net.frames(0, 1);
+    for (_, bytes) in &mut frames {
+        let mut frame = Frame::decode(bytes).unwrap();
+        if let Body::Record(placed) = &mut frame.body {
+            placed.seats[1].agent = Named::Erased(seller.id.organisation());
+        }
+        *bytes = frame.encode().unwrap();
+    }
+    net.take(0, 1, frames);
+    assert!(net.kept(1, session).is_none() && net.feed(&seller).is_empty());
+    let told = |alarm: &String| alarm.contains("nobody of this cell is called by name");
+    assert!(net.alarms.iter().any(told), "{:?}", net.alarms);
 }
 
 /// Whether an agent exists is not told to a peer that no consent lets ask.

@@ -4,6 +4,8 @@
 //! before that, or while the payer's cell owes too much, waits. Both rows stay, so that a second order for the same
 //! escrow, or of the same number, is known. Source: docs/spec/details.md section 4 ("`exposure`").
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::core::{Batch, Engine};
@@ -29,24 +31,30 @@ use crate::wire::frame::{About, Said};
 const EXPOSURE: Money = Money { minor: 10_000_000, currency: Currency::USD };
 
 impl Settings {
-    /// Whether a peer may owe so much; the limit, if not. A currency that is not named counts by its worth in USD.
-    fn may_owe(&self, peer: &CellId, owed: Money) -> Result<(), Money> {
+    /// Whether a peer may owe so much, in each currency; the limit that is too low, if not. A currency that is not named
+    /// counts by its worth in USD with what is owed in USD, and so do all of them together.
+    fn may_owe(&self, peer: &CellId, owed: &BTreeMap<Currency, i128>) -> Result<(), Money> {
         let named = self.exposure.get(peer);
         let of = |currency| named.and_then(|limits| limits.get(&currency)).copied();
-        if let Some(limit) = of(owed.currency) {
-            return if owed.minor <= limit.minor { Ok(()) } else { Err(limit) };
-        }
         let limit = of(Currency::USD).unwrap_or(EXPOSURE);
-        let worth = |money: &Money| self.fx.usd(money);
-        let within = worth(&owed).zip(worth(&limit)).is_some_and(|(owed, limit): (Usd, Usd)| owed <= limit);
+        let mut together = Some(Usd::default());
+        for (&currency, &minor) in owed.iter().filter(|(_, minor)| **minor > 0) {
+            match of(currency).filter(|_| currency != Currency::USD) {
+                Some(limit) if minor > limit.minor => return Err(limit),
+                Some(_) => {}
+                None => together = together.zip(self.fx.usd(&Money { minor, currency })).map(|(sum, more)| sum + more),
+            }
+        }
+        let within = together.zip(self.fx.usd(&limit)).is_some_and(|(owed, limit)| owed <= limit);
         if within { Ok(()) } else { Err(limit) }
     }
 }
 
 impl Position {
-    /// What the peer owes this cell, beyond what it has paid.
+    /// What the peer owes this cell once what this cell owes it is set off; below zero where this cell owes more.
     pub const fn owed(&self) -> i128 {
-        self.credited.minor.saturating_sub(self.received)
+        let theirs = self.credited.minor.saturating_sub(self.received);
+        theirs.saturating_sub(self.issued.minor.saturating_sub(self.paid))
     }
 }
 
@@ -65,6 +73,28 @@ impl Engine {
         Ok(batch.put(&POSITIONS, &(peer.clone(), currency.code().to_owned()), position)?)
     }
 
+    /// What a peer would owe with so much more, in each currency, and in that of the money; `promised`: also what its
+    /// escrows may still bring.
+    fn would_owe(
+        &self,
+        batch: &Batch<'_>,
+        peer: &CellId,
+        more: Money,
+        promised: bool,
+    ) -> Step<(BTreeMap<Currency, i128>, Money)> {
+        let mut owed = BTreeMap::new();
+        for ((_, code), position) in batch.txn.under(&POSITIONS, &(peer.clone(),), Order::Forward, usize::MAX)? {
+            if let Ok(currency) = code.parse::<Currency>() {
+                let to_come = if promised { position.promised } else { 0 };
+                owed.insert(currency, position.owed().saturating_add(to_come));
+            }
+        }
+        let sum = owed.entry(more.currency).or_default();
+        *sum = sum.saturating_add(more.minor);
+        let would_be = Money { minor: *sum, currency: more.currency };
+        Ok((owed, would_be))
+    }
+
     /// The host, at home with the payee, takes no COMMIT that could make the payer's cell owe too much.
     pub(super) fn check_exposure(&self, batch: &Batch<'_>, live: &Live, act: &Act) -> Step<()> {
         let own = &self.shared.settings.cell;
@@ -74,10 +104,8 @@ impl Engine {
         if hold.cell == *own || payee.is_none_or(|payee| payee.home.cell != *own) {
             return Ok(());
         }
-        let position = self.position(batch, &hold.cell, hold.money.currency)?;
-        let owed = position.owed().saturating_add(position.promised).saturating_add(hold.money.minor);
-        let would_be = Money { minor: owed, currency: hold.money.currency };
-        self.shared.settings.may_owe(&hold.cell, would_be).map_err(|limit| {
+        let (owed, would_be) = self.would_owe(batch, &hold.cell, hold.money, true)?;
+        self.shared.settings.may_owe(&hold.cell, &owed).map_err(|limit| {
             let detail = format!("cell {} would come to owe {would_be}; it may owe {limit}", hold.cell);
             let refusal = Refusal::new(Code::CeilingExceeded, detail).at("/terms/amount").with("whose", json!("cell"));
             refusal.with("ceiling", json!(limit)).with("wouldBe", json!(would_be)).into()
@@ -216,9 +244,9 @@ impl Engine {
             return Ok(());
         }
         let mut position = self.position(batch, &peer, money.currency)?;
-        let owed = Money { minor: position.owed().saturating_add(money.minor), currency: money.currency };
-        if let Err(limit) = self.shared.settings.may_owe(&peer, owed) {
-            let told = format!("peer {peer} would owe {owed}, it may owe {limit}: the credit for {id} waits");
+        let (owed, would_be) = self.would_owe(batch, &peer, money, false)?;
+        if let Err(limit) = self.shared.settings.may_owe(&peer, &owed) {
+            let told = format!("peer {peer} would owe {would_be}, it may owe {limit}: the credit for {id} waits");
             batch.effects.alarms.push(told);
             return Ok(());
         }

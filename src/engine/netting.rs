@@ -234,7 +234,7 @@ fn compared(
         "paid": money(ours.paid),
         "received": money(ours.received),
         "promised": money(ours.promised),
-        "net": money(ours.owed().saturating_sub(ours.issued.minor.saturating_sub(ours.paid))),
+        "net": money(ours.owed()),
         "theirs": they.map(|(issued, credited)| json!({"issued": tally(issued), "credited": tally(credited)})),
         "difference": {"outward": outward.map(money), "inward": inward.map(money)},
         "agreed": outward == Some(0) && inward == Some(0),

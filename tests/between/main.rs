@@ -22,6 +22,7 @@ mod crashes;
 mod decided;
 mod delegates;
 mod erased;
+mod exposure;
 mod forged;
 mod holds;
 mod homes;

@@ -12,6 +12,7 @@ use asp_cell::engine::shared::{Common, Settings, Signer};
 use asp_cell::engine::start::{FORMAT, Parts};
 use asp_cell::protocol::ids::CellId;
 use asp_cell::protocol::money::{Currency, Money};
+use asp_cell::protocol::rate::Rates;
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::store::{Place, Store, Terms};
 use asp_cell::vault::keys::KeyFile;
@@ -30,6 +31,8 @@ pub struct Cell {
     tag_key: [u8; 32],
     signer: String,
     seed: u64,
+    /// Rates from its next start on.
+    pub fx: Rates,
     pub up: Option<(Engine, Store)>,
 }
 
@@ -50,6 +53,7 @@ impl Cell {
             tag_key: draw(&mut luck),
             signer,
             seed,
+            fx: Rates::default(),
             up: None,
         };
         let keys = KeyFile::create_on(cell.keys.clone(), &mut luck).unwrap();
@@ -87,6 +91,7 @@ impl Cell {
             tag_key: self.tag_key,
             signer: self.signer.clone(),
             seed: self.seed,
+            fx: self.fx.clone(),
             up: None,
         }
     }
@@ -143,7 +148,7 @@ impl Cell {
             placement_timeout: Span::seconds(2),
             peers: self.peers.clone(),
             trust_caps: BTreeMap::new(),
-            fx: asp_cell::protocol::rate::Rates::default(),
+            fx: self.fx.clone(),
             exposure: self.peers.keys().map(|peer| (peer.clone(), owed())).collect(),
             operator_org: None,
         };

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{Cell, answer};
+use super::running::{Cell, answer, document};
 use crate::api::operator::contract::{DlqListRequest, DlqPurgeRequest, DlqReplayRequest};
 
 /// Dead letters.
@@ -33,10 +33,23 @@ pub struct Which {
     all: bool,
 }
 
+/// What people see of a list of dead letters; the rest is for `--json`.
+const COLUMNS: &[(&str, &str)] = &[
+    ("ID", "/number"),
+    ("PEER", "/peer"),
+    ("KIND", "/kind"),
+    ("SESSION", "/sessionId"),
+    ("WHY", "/problem/code"),
+    ("AT", "/at"),
+];
+
 impl Dlq {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self {
-            Self::List { peer } => answer(cell.dlq_list(DlqListRequest { peer }).await),
+            Self::List { peer } => {
+                let letters = document(cell.dlq_list(DlqListRequest { peer }).await)?;
+                Ok(Answer::list(letters, "letters", COLUMNS))
+            }
             Self::Replay(which) => answer(cell.dlq_replay(DlqReplayRequest { number: which.id }).await),
             Self::Purge(which) => answer(cell.dlq_purge(DlqPurgeRequest { number: which.id }).await),
         }

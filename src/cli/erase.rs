@@ -77,12 +77,24 @@ pub enum Look {
     },
 }
 
+/// What people see of a list of requests; the rest is for `--json` and `erase status ID`.
+const COLUMNS: &[(&str, &str)] = &[
+    ("REQUEST", "/requestId"),
+    ("STATUS", "/status"),
+    ("KIND", "/kind"),
+    ("ORGANISATION", "/organisation"),
+    ("HELD BY", "/heldBy"),
+    ("OVERDUE", "/overdue"),
+    ("REFUSED", "/refused"),
+];
+
 impl Erase {
     pub async fn carry_out(self, cell: &mut Cell) -> Result<Answer, Failure> {
         match self.look {
             Some(Look::Status { id }) => {
+                let all = id.is_none();
                 let shown = document(cell.erase_status(EraseStatusRequest { request: id }).await)?;
-                Ok(told(shown))
+                Ok(if all { Answer::list(shown, "requests", COLUMNS) } else { told(shown) })
             }
             Some(Look::Approve { id }) => {
                 let shown = document(cell.erase_approve(EraseApproveRequest { request: id }).await)?;

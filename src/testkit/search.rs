@@ -82,7 +82,8 @@ pub fn text_holds(text: &str, needle: &[u8]) -> bool {
 }
 
 /// The needle itself, and what each alignment of it always looks like in base64.
-fn forms(needle: &[u8]) -> Vec<Vec<u8>> {
+#[must_use]
+pub fn forms(needle: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![needle.to_vec()];
     for shift in 0..3_usize {
         let mut padded = vec![0; shift];

@@ -19,6 +19,7 @@ use super::scopes::{self, Owned};
 use super::sending::frozen;
 use super::stop::{Step, Stop};
 use super::tables::{BESIDE, Copies, MESSAGES, Noted, Opened, PartRow, SALTS, SEATS, Stage, What};
+use super::taking::SKEW;
 use super::view::no_session;
 use crate::crypto::digest::Digest;
 use crate::protocol::beside::{Beside, Standing};
@@ -26,12 +27,9 @@ use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, SessionId};
 use crate::protocol::proof::admitted_in_time;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Dispute, History as _, Rating};
-use crate::protocol::time::{Span, Timestamp};
+use crate::protocol::time::Timestamp;
 use crate::store::{Fault, View as _};
 use crate::wire::frame::{Boxed, Crossing, Note, PartFrame, Relied};
-
-/// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
-const SKEW: Span = Span::seconds(60);
 
 /// What the session makes of something beside the chain.
 enum Judged {

@@ -15,6 +15,7 @@ use super::live::Live;
 use super::reputation::{About, crosses};
 use super::stop::{Step, Stop};
 use super::tables::{DISPUTES, VERDICTS};
+use super::taking::SKEW;
 use crate::crypto::digest::Digest;
 use crate::protocol::dispute::EscrowTo;
 use crate::protocol::ids::{CellId, DisputeId, MessageId, SessionId};
@@ -27,8 +28,8 @@ use crate::protocol::verdict::{Given, Ground, Ruling, SEVERITIES, Verdict, usual
 use crate::store::{Fault, Order, View as Rows};
 use crate::wire::frame::Said;
 
-/// The most verdicts that one dispute takes: operators may come to another mind, not without end.
-const MAX_VERDICTS: usize = 64;
+/// The most verdicts that one dispute takes of a cell: operators may come to another mind, not without end.
+const MAX_VERDICTS: usize = 32;
 
 /// What an operator says of a dispute.
 #[derive(Debug, Clone)]
@@ -243,9 +244,16 @@ impl Engine {
         if given.cell != live.kept.session.host {
             return Err(Refusal::new(Code::Unauthorized, "only the session's host tells a decision").into());
         }
+        // Time decides by the clocks of both: a host does not hasten it.
+        if dispute.is_open() && !(dispute.opened.at..=batch.now + SKEW).contains(&given.at) {
+            let expected = format!("a time from {} until now", dispute.opened.at);
+            return Err(Refusal::invalid("/statement/at", expected).into());
+        }
         let all: Vec<Given> = verdicts(&batch.txn, session, dispute.id)?.into_iter().map(|(given, _)| given).collect();
         live.kept.session.tell_decision(&given, &all)?;
-        keep_verdict(batch, session, dispute.id, &stated.jws, true)?;
+        if !all.iter().any(|known| known.decides && known.verdict() == given.verdict()) {
+            keep_verdict(batch, session, dispute.id, &stated.jws, true)?;
+        }
         if live.kept.session.state.is_final() && dispute.is_open() {
             let changes = live.kept.session.decide_beside(dispute.id, given.at);
             return self.changed_beside(batch, live, &changes, Digest::of(&[stated.jws.as_bytes()]));
@@ -338,10 +346,12 @@ fn verdict_of(live: &Live, dispute: &Dispute, sentence: &Sentence) -> Result<Ver
     };
     let escrow = sentence.escrow.unwrap_or(dispute.escrow);
     let asked = dispute.payee_amount.clone().filter(|_| sentence.escrow.is_none());
-    let payee_amount = sentence.payee_amount.clone().or(asked);
+    let mut payee_amount = sentence.payee_amount.clone().or(asked);
     match (escrow, &payee_amount) {
         (EscrowTo::Split, Some(amount)) => {
-            live.kept.session.check_split(dispute.commitment, amount, "/payeeAmount")?;
+            // Written in one way: two operators who mean the same sum say the same.
+            let share = live.kept.session.check_split(dispute.commitment, amount, "/payeeAmount")?;
+            payee_amount = Some(share.amount());
         }
         (EscrowTo::Split, None) => return Err(Refusal::invalid("/payeeAmount", "the payee's share of the split")),
         (EscrowTo::Payer | EscrowTo::Payee, Some(_)) => {
@@ -359,8 +369,10 @@ fn keep_verdict(batch: &mut Batch<'_>, session: SessionId, dispute: DisputeId, j
     if kept.iter().any(|(_, known)| known == jws) {
         return Ok(());
     }
-    if kept.len() >= MAX_VERDICTS && !ends {
-        let rule = format!("a dispute takes at most {MAX_VERDICTS} verdicts; its time will end it");
+    let signer = |jws: &str| Given::unproven(jws).ok().map(|given| given.cell);
+    let of_cell = kept.iter().filter(|(_, known)| signer(known) == signer(jws)).count();
+    if of_cell >= MAX_VERDICTS && !ends {
+        let rule = format!("a dispute takes at most {MAX_VERDICTS} verdicts of a cell; its time will end it");
         return Err(Refusal::new(Code::PolicyViolation, rule).into());
     }
     let number = kept.last().map_or(0, |((_, _, number), _)| *number) + 1;

@@ -31,7 +31,7 @@ use crate::store::{Fault, View as Rows};
 use crate::wire::frame::{PartFrame, Placed, Seated, Submit};
 
 /// A host's clock may be this far ahead of ours (docs/spec/federation.md section 3).
-const SKEW: Span = Span::seconds(60);
+pub(super) const SKEW: Span = Span::seconds(60);
 
 /// A record that is missing is asked for again after so long.
 const WANT_AGAIN: Span = Span::seconds(10);

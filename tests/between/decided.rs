@@ -8,6 +8,7 @@ use asp_cell::engine::Operation;
 use asp_cell::engine::command::{Command, Outcome, Taken};
 use asp_cell::engine::operation::Resolution;
 use asp_cell::engine::request::{Noting, Spent};
+use asp_cell::engine::tables::VERDICTS;
 use asp_cell::protocol::beside::Beside;
 use asp_cell::protocol::dispute::{ClaimKind, EscrowTo, Filing};
 use asp_cell::protocol::escrow::HeldState;
@@ -19,7 +20,8 @@ use asp_cell::protocol::session::{Dispute, State};
 use asp_cell::protocol::statement::Statement as _;
 use asp_cell::protocol::time::{Span, Timestamp};
 use asp_cell::protocol::verdict::{Given, Ground, Ruling};
-use asp_cell::wire::frame::{Body, Frame, Said};
+use asp_cell::store::{Order, View as _};
+use asp_cell::wire::frame::{About, Body, Frame, Said};
 use serde_json::json;
 
 use super::agent::Agent;
@@ -244,4 +246,71 @@ fn verdicts_that_differ_are_for_both_operators() {
     assert_eq!((ruling(&deal, 0), ruling(&deal, 1)), (Some(Ruling::Resolved), Some(Ruling::Resolved)));
     assert_eq!(deal.available(), (50_000, 0));
     assert!(deal.net.alarms.is_empty(), "{:?}", deal.net.alarms);
+}
+
+// The host's clock is wrong, or it says so: what time has not decided here is not decided.
+#[test]
+fn a_host_does_not_hasten_the_time_of_a_dispute() {
+    let (mut deal, _) = rejected(false);
+    closed(&mut deal);
+    let month = 30 * 24 * HOUR;
+    deal.net.now += month;
+    deal.net.commit(1, Command::Tick);
+    let frames = deal.net.frames(1, 0);
+    deal.net.now -= month;
+    deal.net.take(1, 0, frames);
+    assert_eq!((ruling(&deal, 0), ruling(&deal, 1)), (None, Some(Ruling::Dismissed)));
+    assert_eq!((held(&deal, 0), deal.available()), (HeldState::Frozen, (44_000, 0)));
+    deal.net.pass(Span(month + 25 * HOUR));
+    deal.net.rest();
+    assert_eq!((ruling(&deal, 0), deal.available()), (Some(Ruling::Dismissed), (44_000, 6_000)));
+}
+
+// As many verdicts and decisions as a cell likes to sign: few are kept, and the other cell's operator has its say.
+#[test]
+fn no_cell_talks_the_other_out_of_its_verdict() {
+    let (mut deal, id) = rejected(false);
+    let shared = deal.net.cells[1].shared().unwrap();
+    let (peer, to, session) = (deal.net.cells[1].id.clone(), deal.net.cells[0].id.clone(), deal.session);
+    let at = dispute(&deal, 0).opened.at;
+    let says_one = |said: Said, number: i64, outcome: Ruling| {
+        let given = Given {
+            cell: peer.clone(),
+            session_id: session,
+            dispute_id: id,
+            outcome,
+            severity: None,
+            escrow: None,
+            payee_amount: None,
+            by: if said == Said::Decision { Ground::Agreement } else { Ground::Operator },
+            decides: said == Said::Decision,
+            at: Timestamp(at.0 + number),
+        };
+        let (about, jws) = (About::Session(session), given.sign(&shared.signer.key));
+        let body = Body::Statement { said, about, jws };
+        Frame { from: peer.clone(), to: to.clone(), on_behalf_of: None, body }.encode().unwrap()
+    };
+    let mut number = u64::from(u32::MAX);
+    let flood = |said, outcome| (0..200).map(|number| says_one(said, number, outcome)).collect::<Vec<_>>();
+    deal.inject(1, 0, &flood(Said::Verdict, Ruling::Dismissed), &mut number);
+    let kept =
+        |deal: &Deal| deal.net.read(0, |view| view.rows.range(&VERDICTS, .., Order::Forward, 999).unwrap().len());
+    assert_eq!(kept(&deal), 32);
+    says(&mut deal, 0, id, Ruling::Dismissed, None);
+    assert_eq!(kept(&deal), 33);
+    deal.inject(1, 0, &flood(Said::Decision, Ruling::Dismissed), &mut number);
+    assert_eq!(kept(&deal), 34, "one decision");
+}
+
+#[test]
+fn two_operators_who_mean_the_same_sum_agree() {
+    let (mut deal, dispute) = rejected(false);
+    for (cell, amount) in [(0, "20"), (1, "20.00")] {
+        let (outcome, escrow, reason) = (Ruling::Resolved, Some(EscrowTo::Split), "half way".to_owned());
+        let (severity, payee_amount) = (None, Some(amount.to_owned()));
+        let resolve = Operation::DisputeResolve { dispute, outcome, severity, escrow, payee_amount, reason };
+        deal.net.operate(cell, resolve).unwrap();
+        deal.net.rest();
+    }
+    assert_eq!(deal.available(), (48_000, 2_000));
 }

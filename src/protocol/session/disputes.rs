@@ -225,13 +225,15 @@ impl Session {
     /// A split names the payee's share of the one escrow it divides.
     fn check_share(&self, filing: &Filing) -> Result<(), Refusal> {
         match &filing.payee_amount {
-            Some(amount) => self.check_split(filing.commitment_id, amount, "/requestedResolution/payeeAmount"),
+            Some(amount) => {
+                self.check_split(filing.commitment_id, amount, "/requestedResolution/payeeAmount").map(|_| ())
+            }
             None => Ok(()),
         }
     }
 
-    /// Whether `amount` can be the payee's share of what hangs on a commitment.
-    pub fn check_split(&self, about: CommitmentId, amount: &str, at: &str) -> Result<(), Refusal> {
+    /// The payee's share of what hangs on a commitment, if `amount` can be it.
+    pub fn check_split(&self, about: CommitmentId, amount: &str, at: &str) -> Result<Money, Refusal> {
         let mut escrows = self.locked_by(about);
         let (Some(money), None) = (escrows.next(), escrows.next()) else {
             return Err(Refusal::invalid(at, "no split: it needs exactly one escrow that hangs on the commitment"));
@@ -240,7 +242,7 @@ impl Session {
         if share.minor > money.minor {
             return Err(Refusal::invalid(at, format!("at most {} {}", money.amount(), money.currency)));
         }
-        Ok(())
+        Ok(share)
     }
 
     fn derived(&self, commitment: &Commitment, claim: ClaimKind, at: Timestamp) -> Verdict {

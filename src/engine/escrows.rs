@@ -130,13 +130,15 @@ impl Engine {
     pub(super) fn move_money(
         &mut self,
         batch: &mut Batch<'_>,
-        live: &Live,
+        live: &mut Live,
         changes: &Changes,
         record: &Record,
         cause: Digest,
     ) -> Step<()> {
-        if let Some(made) = live.kept.session.commitments.iter().find(|made| made.message == record.message_id) {
-            self.expect_credit(batch, live, made.id)?;
+        let mut commitments = live.kept.session.commitments.iter();
+        if let Some(id) = commitments.find(|made| made.message == record.message_id).map(|made| made.id) {
+            self.expect_credit(batch, live, id)?;
+            self.follow_kept(batch, live, id)?;
         }
         self.end_moves(batch, live, changes, cause)
     }

@@ -19,7 +19,7 @@ use crate::protocol::escrow::{Hold, Move};
 use crate::protocol::ids::{CellId, CommitmentId, SessionId};
 use crate::protocol::money::Money;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::protocol::session::Session;
+use crate::protocol::session::{MAX_COMMITMENTS, Session};
 use crate::protocol::statement::Statement as _;
 use crate::protocol::time::Timestamp;
 use crate::protocol::unlocking::{Basis, Unlocked, Unlocking};
@@ -77,6 +77,11 @@ pub(super) fn said_of(rows: &impl Rows, session: SessionId) -> Result<Vec<String
 /// The newest word of a cell that is no decision.
 fn newest<'a>(words: &'a [(Unlocking, String)], cell: &CellId) -> Option<&'a (Unlocking, String)> {
     words.iter().rev().find(|(word, _)| word.cell == *cell && !word.decides)
+}
+
+/// The decision of the cell that holds the money, if it is here.
+fn decided_by<'a>(words: &'a [(Unlocking, String)], payer: &CellId) -> Option<&'a (Unlocking, String)> {
+    words.iter().rev().find(|(word, _)| word.cell == *payer && word.decides)
 }
 
 /// What the payee got of an escrow that has ended here, by whatever.
@@ -172,11 +177,32 @@ impl Engine {
         if own == payer {
             return self.weigh_words(batch, live, id, &escrow, true);
         }
-        let decided = words(&batch.txn, session, id)?.into_iter().rev().find(|(word, _)| word.decides);
-        match decided {
-            Some((decision, jws)) => self.follow(batch, live, &escrow, &decision, &jws),
-            None => Ok(()),
+        self.follow_kept(batch, live, id)
+    }
+
+    /// What the cell that holds the money decided is here, and this cell can act on it now: its operator has spoken, or
+    /// the COMMIT has come that the decision is about.
+    pub(super) fn follow_kept(&mut self, batch: &mut Batch<'_>, live: &mut Live, id: CommitmentId) -> Step<()> {
+        let session = &live.kept.session;
+        let Some(escrow) = locked(&batch.txn, session, id)? else { return Ok(()) };
+        let said = words(&batch.txn, session.id, id)?;
+        match decided_by(&said, &escrow.hold.cell) {
+            Some((decision, jws)) if decision.check(escrow.digest, escrow.hold.money).is_ok() => {
+                self.follow(batch, live, &escrow, decision, jws)
+            }
+            Some(_) | None => Ok(()),
         }
+    }
+
+    /// A decision about a COMMIT that is not here yet: kept, one of a cell, for when it comes.
+    fn keep_early(&self, batch: &mut Batch<'_>, word: &Unlocking, jws: &str) -> Step<()> {
+        let id = word.commitment_id;
+        let kept = batch.txn.under(&UNLOCKING, &(word.session_id,), Order::Forward, MAX_COMMITMENTS)?;
+        let known = decided_by(&words(&batch.txn, word.session_id, id)?, &word.cell).is_some();
+        if !word.decides || known || kept.len() >= MAX_COMMITMENTS {
+            return Err(no_escrow(id).into());
+        }
+        keep_word(batch, word, jws)
     }
 
     /// At the cell that holds the money: it moves when both companies' cells say the same; back to the payer when its
@@ -260,7 +286,9 @@ impl Engine {
     pub(super) fn take_unlocking(&mut self, batch: &mut Batch<'_>, live: &mut Live, stated: &Stated) -> Step<()> {
         let word = Unlocking::unproven(&stated.jws).map_err(|why| Refusal::invalid("/statement", why.to_string()))?;
         let (session, id) = (live.kept.session.id, word.commitment_id);
-        let escrow = locked(&batch.txn, &live.kept.session, id)?.ok_or_else(|| no_escrow(id))?;
+        let Some(escrow) = locked(&batch.txn, &live.kept.session, id)? else {
+            return self.keep_early(batch, &word, &stated.jws);
+        };
         word.check(escrow.digest, escrow.hold.money)?;
         let own = self.shared.settings.cell.clone();
         let payer = escrow.hold.cell.clone();
@@ -276,7 +304,12 @@ impl Engine {
             return Err(Refusal::new(Code::Unauthorized, "a word between the payer's and the payee's cell").into());
         }
         let said = words(&batch.txn, session, id)?;
-        if newest(&said, &word.cell).is_none_or(|(before, _)| before.payee_amount != word.payee_amount) {
+        let before = newest(&said, &word.cell).map(|(before, _)| before);
+        if before.is_some_and(|before| before.payee_amount != word.payee_amount && before.at >= word.at) {
+            // Late, or told again by whoever has it: its cell has come to another mind since.
+            return Err(Refusal::new(Code::Duplicate, "that cell has said a newer word since").into());
+        }
+        if before.is_none_or(|before| before.payee_amount != word.payee_amount) {
             keep_word(batch, &word, &stated.jws)?;
             let (cell, amount) = (&word.cell, word.payee_amount);
             let told = format!(
@@ -291,7 +324,7 @@ impl Engine {
             None => self.weigh_words(batch, live, id, &escrow, false),
             Some(paid) => {
                 // Its cell has not heard how the escrow ended: by operators, or by the session before.
-                let decided = said.into_iter().rev().find(|(word, _)| word.decides).map(|(_, jws)| jws);
+                let decided = decided_by(&said, &payer).map(|(_, jws)| jws.clone());
                 let jws = match decided {
                     Some(jws) => jws,
                     None => self.decide_words(batch, &escrow, paid, Basis::Session)?,
@@ -315,7 +348,7 @@ impl Engine {
         let id = key.1;
         let said = words(&batch.txn, key.0, id)?;
         if !said.iter().any(|(_, known)| known == jws) {
-            if said.iter().any(|(word, _)| word.decides) {
+            if decided_by(&said, &decision.cell).is_some() {
                 let told = format!("cell {} told two ends of the escrow {id}; the first stands", decision.cell);
                 batch.effects.alarms.push(told);
                 return Ok(());
@@ -392,7 +425,7 @@ impl Engine {
 
     /// A commitment whose escrow operators have ended locks no money again.
     pub(super) fn locks_once(&self, batch: &Batch<'_>, session: SessionId, id: CommitmentId) -> Step<()> {
-        if words(&batch.txn, session, id)?.iter().any(|(word, _)| word.decides) {
+        if decided_by(&words(&batch.txn, session, id)?, &self.shared.settings.cell).is_some() {
             let detail = "operators have ended the escrow of a commitment of that id; make another";
             return Err(Refusal::new(Code::Duplicate, detail).at("/terms/commitmentId").into());
         }

@@ -24,6 +24,7 @@ mod delegates;
 mod erased;
 mod exposure;
 mod forged;
+mod gone;
 mod holds;
 mod homes;
 mod hostile;

@@ -295,3 +295,57 @@ fn money_of_a_commit_without_a_place_comes_back() {
         assert_eq!(deal.net.look(0, Operation::EscrowList), json!({"escrows": []}));
     }
 }
+
+/// A word that was late, or is told again by whoever kept it, does not take the place of a newer one.
+#[test]
+fn an_old_word_is_not_the_newest() {
+    let (mut deal, _, [_, payment]) = thirds::deal();
+    two_stories(&mut deal, 1);
+    says(&mut deal, 1, payment, EscrowTo::Payee, None).unwrap();
+    let old: Vec<Vec<u8>> = deal.net.frames(1, 0).into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(old.len(), 1);
+    deal.net.rest();
+    says(&mut deal, 1, payment, EscrowTo::Split, Some("20.00")).unwrap();
+    deal.net.rest();
+    deal.inject(1, 0, &old, &mut u64::from(u32::MAX));
+    says(&mut deal, 0, payment, EscrowTo::Payee, None).unwrap();
+    deal.net.rest();
+    assert_eq!(deal.available(), (44_000, 0), "the payee's cell would have 20.00 USD by now");
+    says(&mut deal, 0, payment, EscrowTo::Split, Some("20.00")).unwrap();
+    deal.net.rest();
+    assert_eq!(deal.available(), (48_000, 2_000));
+}
+
+/// The payee's cell hears of the end before it hears of the COMMIT, whose host was away: its agent delivers for no money
+/// that has gone back.
+#[test]
+fn a_decision_that_came_before_its_commit_is_followed_when_that_comes() {
+    let (mut deal, _, _) = thirds::deal();
+    let deadline = Timestamp(deal.net.now) + Span(200 * DAY);
+    let (delivery, you) = (deal.id(), deal.net.seat(&deal.buyer, deal.session));
+    let terms = json!({"commitmentId": delivery, "kind": "delivery", "beneficiary": you, "deadline": deadline});
+    deal.told(false, P::Commit, None, Some(terms));
+    let (payment, mut terms) = deal.payment("30.00", delivery);
+    terms["deadline"] = json!(deadline);
+    let (_, taken) = deal.say(true, P::Commit, None, Some(terms));
+    assert!(matches!(taken, Ok(Taken::Queued)), "{taken:?}");
+    deal.net.carry(0, 2);
+    deal.net.cells[2].up = None;
+    let early = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
+    deal.net.now = early.problem()["from"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+    deal.net.restart(0);
+    says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+    deal.net.now = show(&deal, 0, payment)["refundFrom"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+    says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+    deal.net.rest();
+    deal.net.restart(1);
+    deal.net.restart(2);
+    for (one, other) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
+        deal.net.link(one, other);
+    }
+    deal.net.rest();
+    for cell in 0..2 {
+        assert!(!frozen(&deal, cell), "{:?}", deal.net.alarms);
+        assert_eq!(seen(&deal, cell, payment)["state"], "refunded", "cell {cell}: {:?}", deal.net.alarms);
+    }
+}

@@ -121,6 +121,10 @@ impl Checker<'_> {
     /// Something beside the chain: its proof covers it, its parts open to their commitments.
     pub(super) fn beside(&self, note: Box<Note>, acts_for: Option<&OrgName>) -> Result<Passed, Refusal> {
         let said = &note.said;
+        match said {
+            Beside::Dispute(filing) => filing.check()?,
+            Beside::Rating(_) => {}
+        }
         let text = said.text();
         let envelope = said.envelope();
         let bytes = weight(&text, &note.parts);

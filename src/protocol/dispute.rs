@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::ids::{BadName, CommitmentId, DisputeId, ParticipantId, ReferenceId, SessionId};
 use super::json::Json;
+use super::refusal::Refusal;
+use super::terms::Evidence;
 use crate::crypto::digest::Digest;
 use crate::crypto::json::canonical;
 
@@ -131,7 +134,52 @@ struct Resolution<'a> {
     payee_amount: Option<&'a str>,
 }
 
+/// The most references, and the most pieces of evidence, of one dispute.
+pub const MAX_ENTRIES: usize = 64;
+
+/// A piece of evidence, which stands at `at`. What lies at a link can be changed: the digest is what the claimant swears
+/// to.
+///
+/// # Errors
+/// `validation_failed` at the member at fault.
+pub fn check_evidence(at: &str, entry: &Value) -> Result<(), Refusal> {
+    let read = Evidence::parse(at, entry)?;
+    match (read.uri, read.sha256) {
+        (Some(_), None) => Err(Refusal::invalid(format!("{at}/sha256"), "the digest of what lies at the uri")),
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
 impl Filing {
+    /// What an agent's own cell asks of a filing when it reads it, asked again of one that a peer brings.
+    ///
+    /// # Errors
+    /// `validation_failed` at the member at fault.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if (self.escrow == EscrowTo::Split) != self.payee_amount.is_some() {
+            let expected = "the payee's share of a split, and no such member otherwise";
+            return Err(Refusal::invalid("/requestedResolution/payeeAmount", expected));
+        }
+        let evidence = self.evidence.value();
+        let entries = evidence.as_array().map(Vec::as_slice).unwrap_or_default();
+        let listed = evidence.is_array() || evidence.is_null();
+        for (at, good) in [
+            ("/references", self.references.len() <= MAX_ENTRIES),
+            ("/evidence", listed && entries.len() <= MAX_ENTRIES),
+        ] {
+            if !good {
+                return Err(Refusal::invalid(at, format!("a list of at most {MAX_ENTRIES}")));
+            }
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            check_evidence(&format!("/evidence/{index}"), entry)?;
+        }
+        match self.parts.keys().find(|name| ![CLAIM, RESOLUTION].contains(&name.as_str())) {
+            Some(name) => Err(Refusal::invalid(format!("/parts/{name}"), "the texts of claim and requestedResolution")),
+            None => Ok(()),
+        }
+    }
+
     /// The RFC 8785 text whose hash is the proof's `asp_hash`.
     #[must_use]
     pub fn envelope(&self) -> String {

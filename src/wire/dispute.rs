@@ -4,15 +4,12 @@ use serde_json::Value;
 
 use super::parts::{Committed, Open};
 use super::request::{listed, parsed};
-use crate::protocol::dispute::{CLAIM, ClaimKind, EscrowTo, Filing, RESOLUTION};
+use crate::protocol::dispute::{CLAIM, ClaimKind, EscrowTo, Filing, MAX_ENTRIES, RESOLUTION, check_evidence};
 use crate::protocol::ids::{ParticipantId, SessionId};
 use crate::protocol::json::Json;
 use crate::protocol::members::Members;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::terms::Evidence;
 
-/// Most references and most pieces of evidence of one dispute.
-const MAX_ENTRIES: usize = 64;
 /// Most characters of `payeeAmount`: 15 digits, a point and the most minor digits.
 const MAX_AMOUNT: usize = 20;
 
@@ -91,14 +88,7 @@ fn resolution<'a>(members: &mut Members<'a>, open: &mut Open<'a>) -> Result<(Esc
 
 /// Checked entry by entry, hashed as sent.
 fn evidence(members: &mut Members<'_>) -> Result<Json, Refusal> {
-    listed("evidence", MAX_ENTRIES, members, |entry, at| {
-        let read = Evidence::parse(at, entry)?;
-        // What lies at a link can be changed: the digest is what the claimant swears to.
-        match (read.uri, read.sha256) {
-            (Some(_), None) => Err(Refusal::invalid(format!("{at}/sha256"), "the digest of what lies at the uri")),
-            (Some(_) | None, _) => Ok(()),
-        }
-    })?;
+    listed("evidence", MAX_ENTRIES, members, |entry, at| check_evidence(at, entry))?;
     Ok(Json::of(members.value("evidence").unwrap_or(&Value::Null)))
 }
 

@@ -204,12 +204,54 @@ pub fn file(
         payee_amount: None,
         parts: BTreeMap::new(),
     };
+    (id, file_as(net, by, filing))
+}
+
+/// An agent files this, whatever its cell would say if it read it.
+pub fn file_as(net: &mut Net, by: &Agent, filing: Filing) -> Outcome {
     let (said, now) = (Beside::Dispute(Box::new(filing)), Timestamp(net.now));
     let proven = by.proof(&said.path(), Some(said.envelope()), now, &mut net.luck);
     let spent = Spent { key: proven.replay_key(), issued_at: proven.issued_at() };
     let vouched = proven.vouch(said, now).unwrap();
     let noting = Noting { caller: Net::caller(by), vouched, parts: BTreeMap::new(), spent, salt: None };
-    (id, net.commit(by.home, Command::Beside(Box::new(noting))).0)
+    net.commit(by.home, Command::Beside(Box::new(noting))).0
+}
+
+/// A peer that does not read what its agents file: the host does.
+#[test]
+fn a_filing_of_a_peer_is_read_as_an_own_one() {
+    let changes: [fn(&mut Filing); 5] = [
+        |filing| filing.escrow = EscrowTo::Split,
+        |filing| filing.payee_amount = Some("1.00".to_owned()),
+        |filing| filing.evidence = Json::of(&json!([{"type": "photo", "uri": "https://photos.example/1"}])),
+        |filing| filing.evidence = Json::of(&json!({"type": "photo"})),
+        |filing| filing.references = vec![filing.commitment_id.0.to_string().parse().unwrap(); 65],
+    ];
+    for (case, change) in changes.into_iter().enumerate() {
+        let (mut deal, delivery) = Deal::new(false);
+        let id = DisputeId(deal.id().0);
+        let mut filing = Filing {
+            session_id: deal.session,
+            dispute_id: id,
+            sender: deal.net.seat(&deal.buyer, deal.session),
+            commitment_id: delivery,
+            against: None,
+            references: Vec::new(),
+            evidence: Json::of(&json!([])),
+            claim: ClaimKind::Other,
+            escrow: EscrowTo::Payer,
+            payee_amount: None,
+            parts: BTreeMap::new(),
+        };
+        change(&mut filing);
+        let taken = file_as(&mut deal.net, &deal.buyer, filing);
+        assert!(matches!(taken, Outcome::Message(Ok(Taken::Queued))), "{case}: {taken:?}");
+        deal.net.rest();
+        for cell in 0..2 {
+            assert!(deal.net.kept(cell, deal.session).unwrap().session.disputes.is_empty(), "{case}: cell {cell}");
+        }
+        assert!(deal.alarmed("refused: validation_failed"), "{case}: {:?}", deal.net.alarms);
+    }
 }
 
 // One cell tells another verdict than the chain: nothing is decided until both operators say the same.

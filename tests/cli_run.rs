@@ -271,7 +271,7 @@ fn an_issuer_that_is_no_certificate_is_refused_by_its_file() {
     let cell = federation.cell("eu-west-1", "EEA");
     let ca = format!("{}/ca.pem", federation.certs());
     fs::write(&ca, "not a certificate").unwrap();
-    let output = asp_cell(&["run", "--json", "--config", cell.dir.join("cell.toml").to_str().unwrap()]);
+    let output = cell.spawn(&[]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let refused = document(output.stderr.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap());
     let detail = refused["detail"].as_str().unwrap();

@@ -27,6 +27,11 @@ impl Failure {
         Refusal::new(Code::Unspecified, what.to_string()).into()
     }
 
+    /// A cell's own problem document.
+    pub const fn refused(problem: Value) -> Self {
+        Self { problem, status: 1 }
+    }
+
     /// The command itself is not complete: exit status 2.
     pub fn usage(what: impl Display) -> Self {
         Self::here(what).exit(2)

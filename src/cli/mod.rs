@@ -3,6 +3,7 @@
 //! Every verb answers with one JSON document in the shape of docs/spec/details.md S21: printed as it is with `--json`,
 //! laid out for people without. Exit status: 0 done, 1 refused or failed (the problem on stderr), 2 usage.
 
+mod agent;
 mod answer;
 mod audit;
 mod backup;
@@ -63,6 +64,8 @@ enum Verb {
     Init(init::Init),
     /// Run a cell until SIGTERM; the first line says where it listens.
     Run,
+    /// What an agent says to its cell, with the key in a file.
+    Agent(agent::Agent),
     /// Organisations at home in the cell.
     #[command(subcommand)]
     Org(org::Org),
@@ -133,6 +136,7 @@ fn carry_out(command: CommandLine) -> Result<Answer, Failure> {
         Verb::Pki(verb) => verb.carry_out(),
         Verb::Init(verb) => verb.carry_out(),
         Verb::Run => run::carry_out(config, command.json),
+        Verb::Agent(verb) => verb.carry_out(command.json),
         Verb::Verify(verb) => verb.carry_out(),
         Verb::Org(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),
         Verb::Peer(verb) => running::ask(config, async |cell| verb.carry_out(cell).await),

@@ -25,10 +25,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 use super::document::{number_at, text_at};
 use super::draft::{Draft, Invitation, Reply};
@@ -189,7 +188,7 @@ impl Agent {
         let seen = self.session(session).await?;
         let you = member(&seen, "you")?;
         let asks = member(&seen, "asks")?;
-        let reply = Reply { message_id: MessageId(Uuid::now_v7()), accept, code };
+        let reply = Reply { code, ..Reply::new(accept) };
         let path = format!("/v1/asp/sessions/{session}/answer");
         let request = self.request(Method::POST, &path, Some(reply.envelope(session, you, asks)));
         sent(answer(request.json(&reply.body())).await?, reply.message_id)
@@ -332,16 +331,12 @@ impl Agent {
     }
 
     async fn stream(&self, path: &str, after: Option<&str>) -> Result<Events, Failure> {
-        let request = self.unhurried(Method::GET, path, None).header("accept", "text/event-stream");
-        let request = match after {
+        let request = self.unhurried(Method::GET, path, None);
+        Events::open(match after {
             Some(id) => request.header("last-event-id", id),
             None => request,
-        };
-        let response = request.send().await?;
-        if response.status() == StatusCode::OK {
-            return Ok(Events::of(response));
-        }
-        Err(read(response).await?.accepted().err().unwrap_or_else(|| Failure::Unexpected("no stream".into())))
+        })
+        .await
     }
 
     /// A document that its cell shows it.
@@ -379,7 +374,7 @@ pub async fn answer(request: RequestBuilder) -> Result<Answer, Failure> {
     read(request.send().await?).await
 }
 
-async fn read(response: Response) -> Result<Answer, Failure> {
+pub(super) async fn read(response: Response) -> Result<Answer, Failure> {
     let status = response.status().as_u16();
     let replayed = response.headers().get("asp-replayed").is_some_and(|value| value == "true");
     let bytes = response.bytes().await?;

@@ -245,13 +245,21 @@ impl Invitation {
 
 /// An invitee's answer: what it references and who sends it, the session says.
 #[derive(Debug, Clone)]
-pub(super) struct Reply {
-    pub message_id: MessageId,
-    pub accept: bool,
-    pub code: Option<String>,
+pub struct Reply {
+    pub(super) message_id: MessageId,
+    pub(super) accept: bool,
+    pub(super) code: Option<String>,
 }
 
 impl Reply {
+    /// Yes or no, with a new id.
+    #[must_use]
+    pub fn new(accept: bool) -> Self {
+        Self { message_id: MessageId(Uuid::now_v7()), accept, code: None }
+    }
+
+    /// E, the envelope hash, as `sender` signs its answer to `asked` in `session`.
+    #[must_use]
     pub fn envelope(&self, session: SessionId, sender: ParticipantId, asked: ReferenceId) -> Digest {
         let terms = self.code.as_ref().map(|code| Json::of(&json!({"code": code})));
         let performative = if self.accept { Performative::Introduce } else { Performative::Decline };
@@ -268,6 +276,8 @@ impl Reply {
         Envelope::of(&message).hash()
     }
 
+    /// The request's body.
+    #[must_use]
     pub fn body(&self) -> Value {
         object([
             ("messageId", Some(json!(self.message_id))),

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use super::agent;
 use super::failure::Failure;
 
 /// One event of a stream.
@@ -37,8 +38,14 @@ pub struct Events {
 }
 
 impl Events {
-    pub(super) const fn of(response: Response) -> Self {
-        Self { response, unread: Vec::new(), ready: VecDeque::new() }
+    /// Asks for a stream.
+    pub async fn open(request: RequestBuilder) -> Result<Self, Failure> {
+        let response = request.header("accept", "text/event-stream").send().await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Self { response, unread: Vec::new(), ready: VecDeque::new() });
+        }
+        let refused = agent::read(response).await?.accepted().err();
+        Err(refused.unwrap_or_else(|| Failure::Unexpected("no stream".into())))
     }
 
     /// The next event; `None` when the cell has ended the stream.

@@ -22,7 +22,7 @@ mod topology;
 pub use agent::{Agent, Placed, Sent};
 pub use cell::Cell;
 pub use consent::ConsentSpec;
-pub use draft::{Draft, Invitation};
+pub use draft::{Draft, Invitation, Reply};
 pub use failure::{Failure, Problem};
 pub use federation::Federation;
 pub use topology::{Topology, history};

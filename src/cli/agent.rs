@@ -3,6 +3,7 @@
 //! It asks no operator and reads no configuration of a cell. Source: docs/spec/details.md S21.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::{Client, Method, RequestBuilder};
@@ -24,6 +25,9 @@ use crate::testkit::events::Events;
 use crate::testkit::proving::{Claims, prove};
 use crate::testkit::{self, Draft, Invitation, Reply};
 use crate::vault::entropy::OsEntropy;
+
+/// How long a cell may take; it answers a message after at most `placement_timeout`.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An agent at its cell.
 #[derive(Debug, Args)]
@@ -302,7 +306,7 @@ fn placed(document: Value) -> Answer {
 }
 
 async fn accepted(request: RequestBuilder) -> Result<Value, Failure> {
-    Ok(answer(request).await?.accepted()?.body)
+    Ok(answer(request.timeout(PATIENCE)).await?.accepted()?.body)
 }
 
 /// A member of a session's view (S8b).

@@ -258,6 +258,16 @@ fn a_release_that_the_frozen_payee_missed_is_credited_at_its_operators_word() {
     assert_eq!(deal.available(), (44_000, 6_000), "once");
 }
 
+/// The payer's operator speaks alone, as early as may be, and again when the payee's cell has had its time to answer.
+fn refund_alone(deal: &mut Deal, payment: CommitmentId) {
+    let early = says(deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
+    deal.net.now = early.problem()["from"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+    deal.net.restart(0);
+    says(deal, 0, payment, EscrowTo::Payer, None).unwrap();
+    deal.net.now = show(deal, 0, payment)["refundFrom"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
+    says(deal, 0, payment, EscrowTo::Payer, None).unwrap();
+}
+
 /// A COMMIT that its host never placed: its money waits with it, and comes back once, whatever the host does later.
 #[test]
 fn money_of_a_commit_without_a_place_comes_back() {
@@ -273,12 +283,7 @@ fn money_of_a_commit_without_a_place_comes_back() {
         deal.net.cells[1].up = None;
         let listed = deal.net.look(0, Operation::EscrowList);
         assert_eq!(listed["escrows"].as_array().unwrap().len(), 1, "{listed}");
-        let early = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
-        deal.net.now = early.problem()["from"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
-        deal.net.restart(0);
-        says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
-        deal.net.now = show(&deal, 0, payment)["refundFrom"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
-        says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+        refund_alone(&mut deal, payment);
         assert_eq!(deal.balances(0)["org:org0.example:available:USD"], 50_000);
         let again = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
         assert_eq!(again.code, Code::StateViolation, "that is final");
@@ -331,12 +336,7 @@ fn a_decision_that_came_before_its_commit_is_followed_when_that_comes() {
     assert!(matches!(taken, Ok(Taken::Queued)), "{taken:?}");
     deal.net.carry(0, 2);
     deal.net.cells[2].up = None;
-    let early = says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap_err();
-    deal.net.now = early.problem()["from"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
-    deal.net.restart(0);
-    says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
-    deal.net.now = show(&deal, 0, payment)["refundFrom"].as_str().unwrap().parse::<Timestamp>().unwrap().0;
-    says(&mut deal, 0, payment, EscrowTo::Payer, None).unwrap();
+    refund_alone(&mut deal, payment);
     deal.net.rest();
     deal.net.restart(1);
     deal.net.restart(2);

@@ -21,6 +21,9 @@ mod agent;
 #[path = "../tests/simulation/cell.rs"]
 mod cell;
 #[allow(dead_code, reason = "the tests' kit")]
+#[path = "../tests/between/entered.rs"]
+mod entered;
+#[allow(dead_code, reason = "the tests' kit")]
 #[path = "../tests/between/net.rs"]
 mod net;
 

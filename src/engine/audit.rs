@@ -117,7 +117,9 @@ impl Engine {
 
 /// A ledger's entry: its leaf, and its places in the indexes.
 fn enter(batch: &mut Batch<'_>, log: Log, index: u64, entry: &Crossed) -> Result<(), Fault> {
-    batch.put(&CROSSED_UNDER, &(log.number(), entry.session, index), &entry.of_session)?;
+    if let Some(session) = entry.session {
+        batch.put(&CROSSED_UNDER, &(log.number(), session, index), &entry.of_session)?;
+    }
     batch.put(&CROSSED_ON, &(Tag(entry.tag.0), entry.day.number(), index), &entry.of_day)?;
     append(batch, log, index, &entry.entry(index).leaf().text())
 }

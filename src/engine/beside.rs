@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::border::orgs_in;
+use super::border::{Load, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::effects::Settled;
-use super::ledgers::Freight;
+use super::ledgers::{Freight, METADATA};
 use super::live::{Live, Past};
 use super::request::Noting;
 use super::scopes::{self, Owned};
@@ -23,6 +23,7 @@ use super::taking::SKEW;
 use super::view::no_session;
 use crate::crypto::digest::Digest;
 use crate::protocol::beside::{Beside, Standing};
+use crate::protocol::class::ClassSet;
 use crate::protocol::ids::{AgentId, CellId, MessageId, OrgName, SessionId};
 use crate::protocol::proof::admitted_in_time;
 use crate::protocol::refusal::{Code, Refusal};
@@ -95,7 +96,16 @@ impl Engine {
         let length = said.text().len();
         let (session, envelope, admitted_at) = (said.session(), vouched.envelope(), vouched.admitted_at());
         let (message, hash) = (Some(said.id()), envelope);
-        let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
+        let freight = Freight {
+            session: Some(session),
+            message,
+            hash,
+            envelope,
+            organisation: &organisation,
+            admitted_at,
+            classes: classes_of(&said),
+            trust: None,
+        };
         self.exported_to(batch, &freight, &crossings, length, &parts)?;
         let boxed = self.boxed_beside(batch, &caller.agent, vouched.proof(), vouched.admitted_at())?;
         let stage = judged.as_ref().map_or(Stage::Waiting, |(_, at)| Stage::Stands(standing_at(live, *at)));
@@ -173,10 +183,7 @@ impl Engine {
         let parts: Vec<&String> = said.parts().keys().collect();
         let mut crossings = Vec::new();
         for cell in live.spoken_to(&self.shared.settings.cell) {
-            if let Some(class) = said.class() {
-                passage.class_to(&cell, class)?;
-            }
-            crossings.push(passage.to(&cell, &parts)?);
+            crossings.push(passage.to(&cell, Load { parts: &parts, class: said.class(), profile: false })?);
         }
         Ok(crossings)
     }
@@ -421,7 +428,8 @@ impl Engine {
         let sender = live.kept.session.participant(said.sender());
         let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
         let (message, hash, admitted_at) = (Some(said.id()), envelope, boxed.admitted_at);
-        let freight = Freight { session, message, hash, envelope, organisation: &from, admitted_at };
+        let (session, organisation, classes) = (Some(session), &from, classes_of(said));
+        let freight = Freight { session, message, hash, envelope, organisation, admitted_at, classes, trust: None };
         Ok(self.imported(batch, &origin, &freight, parts, relied, bytes)?)
     }
 
@@ -502,4 +510,9 @@ const fn standing_at(live: &Live, at: Timestamp) -> Standing {
 fn taken_id() -> Refusal {
     let detail = "this id was used in this session for something else; draw another";
     Refusal::new(Code::Duplicate, detail).at("/messageId")
+}
+
+/// The classes of what is said, whatever its parts.
+fn classes_of(said: &Beside) -> ClassSet {
+    METADATA.iter().chain(said.class()).collect()
 }

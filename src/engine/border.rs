@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::shared::{Facts, Settings};
 use crate::protocol::class::DataClass;
 use crate::protocol::consent::Document;
-use crate::protocol::consent::crossing::{self, Route};
+use crate::protocol::consent::crossing::{self, Permit, Route};
 use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::residency::{Policy, Zone};
@@ -18,6 +18,17 @@ use crate::wire::frame::{Crossing, Relied};
 
 /// Who sits where: the agents of a session that this cell knows by name.
 pub type Names = BTreeMap<ParticipantId, AgentId>;
+
+/// What a message has to carry over a border.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Load<'a> {
+    /// Its parts by name: those of a class that no consent covers stay.
+    pub parts: &'a [&'a String],
+    /// The class that it is of as a whole, beside `metadata`: uncovered, nothing of it goes.
+    pub class: Option<DataClass>,
+    /// Whether it brings its sender's profile, whose trust stays where its class is not covered.
+    pub profile: bool,
+}
 
 /// Whose data is to cross, and for what.
 pub struct Passage<'a> {
@@ -38,41 +49,44 @@ pub struct Passage<'a> {
 }
 
 impl Passage<'_> {
-    /// What may go to `cell` of a message with these parts.
-    pub fn to(&self, cell: &CellId, parts: &[&String]) -> Result<Crossing, Refusal> {
+    /// What may go to `cell` of a message.
+    pub fn to(&self, cell: &CellId, load: Load<'_>) -> Result<Crossing, Refusal> {
         let zone = self.zone(cell)?;
         let consents: Vec<_> = self.facts.consents.values().collect();
-        let mut decided = Crossing { cell: cell.clone(), relied: Vec::new(), withheld: BTreeMap::new() };
+        let mut decided = Crossing { cell: cell.clone(), relied: Vec::new(), withheld: BTreeMap::new(), trust: false };
+        let class = load.class.map(|class| self.class_to(cell, class)).transpose()?.unwrap_or_default();
         for org in self.orgs_there(cell)? {
             let agents = self.agents(&org);
             let route = self.route(&org, cell, &zone, &agents)?;
-            let crossing = crossing::crossing(&consents, parts.iter().map(|name| name.as_str()), &route)?;
-            for permit in crossing.permits() {
-                let (consent_id, version) = (permit.reliance().consent_id, permit.reliance().version);
-                decided.relied.push(Relied { from: self.from.clone(), to: org.clone(), consent_id, version });
-            }
+            let crossing = crossing::crossing(&consents, load.parts.iter().map(|name| name.as_str()), &route)?;
+            decided.relied.extend(crossing.permits().iter().map(|permit| relied_on(self.from, permit)));
             let metadata = crossing.reliance();
             let held = crossing.withheld().iter();
             decided.withheld.extend(held.map(|name| (name.clone(), (metadata.consent_id, metadata.version))));
         }
+        let trust = load.profile.then(|| self.class_to(cell, DataClass::Trust).ok()).flatten();
+        decided.trust = trust.is_some();
+        for relied in class.into_iter().chain(trust.unwrap_or_default()) {
+            if !decided.relied.contains(&relied) {
+                decided.relied.push(relied);
+            }
+        }
         Ok(decided)
     }
 
-    /// Whether class `trust` may go to every organisation of the session in `cell`.
-    pub fn trust_to(&self, cell: &CellId) -> bool {
-        self.class_to(cell, DataClass::Trust).is_ok()
-    }
-
-    /// Whether data of one class may go to every organisation of the session in `cell`: what is no part of a message.
-    pub fn class_to(&self, cell: &CellId, class: DataClass) -> Result<(), Refusal> {
+    /// The consents under which data of one class may go to every organisation of the session in `cell`: what is no
+    /// part of a message.
+    pub fn class_to(&self, cell: &CellId, class: DataClass) -> Result<Vec<Relied>, Refusal> {
         let zone = self.zone(cell)?;
+        let mut relied = Vec::new();
         for org in self.orgs_there(cell)? {
             let agents = self.agents(&org);
             let route = self.route(&org, cell, &zone, &agents)?;
             let purpose = if class == DataClass::Trust { crossing::TRUST } else { route.purpose };
-            crossing::permit(self.facts.consents.values(), class, &Route { purpose, ..route })?;
+            let permit = crossing::permit(self.facts.consents.values(), class, &Route { purpose, ..route })?;
+            relied.push(relied_on(self.from, &permit));
         }
-        Ok(())
+        Ok(relied)
     }
 
     /// The organisations of the session in `cell`: where there is none, nobody could have consented.
@@ -108,8 +122,8 @@ impl Passage<'_> {
     }
 }
 
-/// The sender's check of what is no part of a message: `class` may go from every organisation of the session in this
-/// cell to every one in `peer`.
+/// The sender's check of what is no part of a message: the consents under which `class` may go from every organisation
+/// of the session in this cell to every one in `peer`.
 pub fn class_out(
     (settings, facts): (&Settings, &Facts),
     session: &Session,
@@ -117,12 +131,13 @@ pub fn class_out(
     peer: &CellId,
     class: DataClass,
     at: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<Vec<Relied>, Refusal> {
+    let mut relied = Vec::new();
     for from in &orgs_in(session, &settings.cell) {
         let passage = Passage { settings, facts, session, names, from, sender: None, at };
-        passage.class_to(peer, class)?;
+        relied.extend(passage.class_to(peer, class)?);
     }
-    Ok(())
+    Ok(relied)
 }
 
 /// The zone of a peer.
@@ -134,19 +149,20 @@ pub fn zone_of(settings: &Settings, facts: &Facts, cell: &CellId) -> Result<Zone
     })
 }
 
-/// Whether an agent's word about another may go to the other's cell, under class `trust`.
+/// The consent under which an agent's word about another may go to the other's cell, under class `trust`.
 pub fn trust_between(
     (facts, from, to): (&Facts, &AgentId, &AgentId),
     cell: &CellId,
     zone: &Zone,
     at: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<Relied, Refusal> {
     let (from_org, to_org) = (from.organisation(), to.organisation());
     let org = facts.orgs.get(&from_org).ok_or_else(|| super::registry::not_home(&from_org))?;
     let agents = [from.clone(), to.clone()];
     let (purpose, policy) = (crossing::TRUST, &org.policy);
     let route = Route { from: &from_org, to: &to_org, cell, zone, purpose, agents: &agents, at, policy };
-    crossing::permit(facts.consents.values(), DataClass::Trust, &route).map(|_| ())
+    let permit = crossing::permit(facts.consents.values(), DataClass::Trust, &route)?;
+    Ok(relied_on(&from_org, &permit))
 }
 
 /// The receiver's own check of an agent's word about one of its agents.
@@ -163,6 +179,12 @@ pub fn trust_from(
     let (cell, zone, policy, purpose) = (&settings.cell, &zone, &policy, crossing::TRUST);
     let route = Route { from: &from_org, to: &to_org, cell, zone, purpose, agents: &agents, at, policy };
     crossing::permit(facts.consents.values(), DataClass::Trust, &route).map(|_| ())
+}
+
+/// What is relied on where a permit lets data of `from` go.
+fn relied_on(from: &OrgName, permit: &Permit) -> Relied {
+    let (consent_id, version) = (permit.reliance().consent_id, permit.reliance().version);
+    Relied { from: from.clone(), to: permit.to().clone(), consent_id, version }
 }
 
 /// The organisations of a session in one cell.

@@ -17,6 +17,9 @@ use crate::protocol::ids::CellId;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::store::{Fault, View as _};
 
+/// How often a frame is entered anew before it is left for the next time: consents may change meanwhile.
+const ANEW: u32 = 3;
+
 impl Handle {
     /// A link is up: what the peer says of itself.
     pub async fn link_up(&self, peer: &CellId, said: PeerSaid) -> Result<(), Refusal> {
@@ -73,6 +76,7 @@ impl Handle {
     /// Frames for `peer` after this number; what may not be sent any more is moved to the dead letters.
     pub async fn outbound(&self, peer: &CellId, after: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
         let mut from = after;
+        let mut anew = (0, 0);
         loop {
             let (shared, to, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
             let built = tokio::task::spawn_blocking(move || outgoing::ready(&shared, &to, from, max_bytes, now)).await;
@@ -90,6 +94,17 @@ impl Handle {
             for (number, made) in ready {
                 match made {
                     outgoing::Ready::Frame(bytes) => frames.push((number, bytes)),
+                    // Frames before it go first.
+                    outgoing::Ready::Stale if !frames.is_empty() => {}
+                    outgoing::Ready::Stale if anew == (number, ANEW) => {
+                        tracing::error!(peer = %peer, number, "a frame does not go as its ledger entry says");
+                        return Vec::new();
+                    }
+                    outgoing::Ready::Stale => {
+                        anew = (number, if anew.0 == number { anew.1 + 1 } else { 1 });
+                        from = number - 1;
+                        drop(self.ask_patiently(Command::Stale(peer.clone(), number)).await);
+                    }
                     outgoing::Ready::Spent => drop(self.ask_patiently(Command::Spent(peer.clone(), number)).await),
                     outgoing::Ready::Dead(refusal) => {
                         tracing::info!(peer = %peer, number, code = refusal.code.name(), "dead letter");

@@ -36,6 +36,8 @@ pub enum Command {
     Dead(CellId, u64, Refusal),
     /// A dispatch whose purpose is served.
     Spent(CellId, u64),
+    /// A dispatch, and those behind it, that would not go as their entries in the export ledger say.
+    Stale(CellId, u64),
     /// A link is up: what the peer says of itself.
     LinkUp(CellId, PeerSaid),
     /// A peer has this many frames, which contradicts what is known here: on from there if the operator agreed.

@@ -143,6 +143,10 @@ impl Engine {
                 self.served(batch, &peer, number)?;
                 Outcome::Done
             }
+            Command::Stale(peer, number) => {
+                self.recross(batch, &peer, number)?;
+                Outcome::Done
+            }
             Command::LinkUp(peer, said) => {
                 self.link_up(batch, peer, said)?;
                 Outcome::Done

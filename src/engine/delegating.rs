@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::border::Names;
+use super::border::{Load, Names};
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::registry;
@@ -116,7 +116,8 @@ impl Engine {
             return Ok(());
         }
         for from in company.participants.iter().filter(|p| p.home.cell == *own && !p.dropped) {
-            self.passage(company, names, &from.home.organisation, Some(from.id), batch).to(&newcomer.cell, &[])?;
+            self.passage(company, names, &from.home.organisation, Some(from.id), batch)
+                .to(&newcomer.cell, Load::default())?;
         }
         Ok(())
     }

@@ -9,11 +9,13 @@ use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::reputation::About;
 use super::request::Endorsing;
+use super::stated::Words;
 use super::stop::Step;
 use super::tables::{BOOKED, ENDORSED, MET, REPUTATIONS, Tag, What};
 use super::{border, registry, trust};
 use crate::crypto::digest::Digest;
 use crate::crypto::jws::Kind;
+use crate::protocol::class::DataClass;
 use crate::protocol::ids::{AgentId, CellId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::Session;
@@ -60,7 +62,9 @@ impl Engine {
             let unknown = || Refusal::new(Code::NotFound, format!("no agent {of} is known here"));
             let home = self.facts.counterpart(&by.organisation(), &of.organisation()).ok_or_else(unknown)?;
             let zone = border::zone_of(&self.shared.settings, &self.facts, &home)?;
-            border::trust_between((&self.facts, &by, &of), &home, &zone, batch.now)?;
+            let relied = border::trust_between((&self.facts, &by, &of), &home, &zone, batch.now)?;
+            let words = Words { class: DataClass::Trust, session: None, jws: &jws, relied: &[relied] };
+            self.exported_statement(batch, &home, words)?;
             let about = Topic::Agents { from: by.clone(), to: of.clone() };
             self.queue(batch, &home, What::Statement { said: Said::Endorsement, about, jws: jws.clone() })?;
         }
@@ -130,6 +134,8 @@ impl Engine {
         let score = stated.payload.get("score").and_then(Value::as_f64);
         let score = score.ok_or_else(|| Refusal::invalid("/statement/score", "the endorser's score"))?;
         admit(by, of, self.since_closed(batch, by, of)?)?;
-        self.book_endorsement(batch, by, of, Score::floored(score), rating)
+        self.book_endorsement(batch, by, of, Score::floored(score), rating)?;
+        let words = Words { class: DataClass::Trust, session: None, jws: &stated.jws, relied: &stated.relied };
+        self.imported_statement(batch, peer, (words, stated.at), &[by.organisation()])
     }
 }

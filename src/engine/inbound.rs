@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::ledgers::{trust_length, weighed};
 use super::shared::Shared;
 use crate::crypto::digest::Digest;
 use crate::crypto::jwk::PublicKey;
@@ -22,7 +23,9 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
-use crate::wire::frame::{About, Assent, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Said, Submit};
+use crate::wire::frame::{
+    About, Assent, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Profile, Relied, Said, Submit,
+};
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
 #[derive(Debug)]
@@ -88,6 +91,10 @@ pub(super) struct Stated {
     pub signer: CellId,
     pub payload: serde_json::Value,
     pub jws: String,
+    /// The consents it says it relied on.
+    pub relied: Vec<Relied>,
+    /// When it was queued under them.
+    pub at: Timestamp,
 }
 
 impl Checked {
@@ -147,7 +154,7 @@ impl Checker<'_> {
             Body::Revocation { consent_id, statement } => Ok(Passed::Revocation { consent: consent_id, statement }),
             Body::Erase(order) => Ok(Passed::Erase(order)),
             Body::Erased { request, certificate } => Ok(Passed::Erased { request, certificate }),
-            Body::Statement { said, about, jws } => self.statement(said, about, jws),
+            Body::Statement { said, about, jws, relied, at } => self.statement(said, about, jws, (relied, at)),
         }
     }
 
@@ -160,7 +167,7 @@ impl Checker<'_> {
         let record = record_of(&submit, place);
         let text = Envelope::of_record(&record);
         let envelope = text.hash();
-        let bytes = weight(text.text(), &submit.parts);
+        let bytes = weight(text.text(), &submit.parts, submit.profile.as_ref());
         self.proof(&submit.boxed, &record.performative.path(record.session_id), envelope, self.peer)?;
         opens(&submit.parts)?;
         self.hold(submit.hold.as_deref(), Some(self.peer))?;
@@ -180,7 +187,7 @@ impl Checker<'_> {
         self.hold(placed.hold.as_deref(), None)?;
         let text = Envelope::of_record(record);
         let envelope = text.hash();
-        let bytes = weight(text.text(), &placed.parts);
+        let bytes = weight(text.text(), &placed.parts, placed.profile.as_ref());
         match (&record.sender, &placed.boxed, &placed.system) {
             (Sender::Cell(cell), None, Some(system)) if cell == self.peer => self.system(record, envelope, system)?,
             (Sender::Participant(_), Some(boxed), None) => {
@@ -268,13 +275,19 @@ impl Checker<'_> {
     }
 
     /// A statement by the cell that its payload names; whether the peer may bring it is the writer's question.
-    fn statement(&self, said: Said, about: About, jws: String) -> Result<Passed, Refusal> {
+    fn statement(
+        &self,
+        said: Said,
+        about: About,
+        jws: String,
+        (relied, at): (Vec<Relied>, Timestamp),
+    ) -> Result<Passed, Refusal> {
         let claim = Claim::read(&jws, said.kind());
         let claim = claim.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the statement: {why}")))?;
         let signer = claim.unproven().get("cell").and_then(|cell| cell.as_str()).and_then(|cell| cell.parse().ok());
         let signer: CellId = signer.ok_or_else(|| Refusal::invalid("/statement/cell", "the cell that signed it"))?;
         let payload = self.shared.verify(&signer, said.kind(), &jws)?;
-        Ok(Passed::Statement(Box::new(Stated { said, about, signer, payload, jws })))
+        Ok(Passed::Statement(Box::new(Stated { said, about, signer, payload, jws, relied, at })))
     }
 
     fn receipt(&self, session: SessionId, jws: String) -> Result<Passed, Refusal> {
@@ -296,13 +309,10 @@ pub(super) fn opens(parts: &BTreeMap<String, PartFrame>) -> Result<(), Refusal> 
     }
 }
 
-/// What both ledgers count of a message: its envelope and its open parts, as text.
-pub(super) fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>) -> u64 {
-    let open = parts.values().map(|part| match part {
-        PartFrame::Open(part) => part.value.text().len(),
-        PartFrame::Withheld { .. } | PartFrame::Erased { .. } => 0,
-    });
-    u64::try_from(envelope.len() + open.sum::<usize>()).unwrap_or(u64::MAX)
+/// What both ledgers count of a message: its envelope, its open parts and its sender's trust, as text.
+pub(super) fn weight(envelope: &str, parts: &BTreeMap<String, PartFrame>, profile: Option<&Profile>) -> u64 {
+    let bytes = weighed(envelope.len(), parts.iter()).bytes + trust_length(profile).unwrap_or_default();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// The record that a submission becomes at `place`.

@@ -16,12 +16,12 @@ use super::stop::Step;
 use super::tables::{SENT_TO, Tag};
 use crate::crypto::digest::Digest;
 use crate::protocol::bundle::Day;
-use crate::protocol::class::DataClass;
+use crate::protocol::class::{ClassSet, DataClass};
 use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::{CellId, MessageId, OrgName, SessionId};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Table, View as _};
-use crate::wire::frame::{Crossing, PartFrame, Relied};
+use crate::wire::frame::{Crossing, PartFrame, Profile, Relied};
 
 /// The entries of either ledger by session: which log, which session, which index; its number among them.
 pub(super) const CROSSED_UNDER: Table<(u8, SessionId, u64), u64> = Table::new("crossed_under");
@@ -35,13 +35,13 @@ pub struct Crossed {
     pub hash: Digest,
     /// E, the same in both cells' ledgers.
     pub envelope: Digest,
-    /// The session.
-    pub session: SessionId,
+    /// The session; absent for what is of none.
+    pub session: Option<SessionId>,
     /// Whose data.
     pub organisation: OrgName,
     /// What of it, by data class.
     pub classes: Vec<String>,
-    /// Length of its envelope and open parts as text.
+    /// Length of its envelope, open parts and trust as text.
     pub bytes: u64,
     /// The consents relied on.
     pub relied: Vec<Relied>,
@@ -63,8 +63,8 @@ pub struct Crossed {
 
 /// What crosses, as both cells know it.
 pub(super) struct Freight<'a> {
-    /// The session.
-    pub session: SessionId,
+    /// The session, if it is of one.
+    pub session: Option<SessionId>,
     /// The message's id, or the note's; what is of neither has no parts.
     pub message: Option<MessageId>,
     /// The record's hash; of what has no place yet, or never will, [`Freight::envelope`].
@@ -75,19 +75,36 @@ pub(super) struct Freight<'a> {
     pub organisation: &'a OrgName,
     /// When the sender's cell admitted it: the day on which both ledgers count it.
     pub admitted_at: Timestamp,
+    /// What it is of, whatever its parts.
+    pub classes: ClassSet,
+    /// The length of the trust that it brings, as text.
+    pub trust: Option<usize>,
+}
+
+/// What every message is of.
+pub(super) const METADATA: ClassSet = ClassSet::of(DataClass::Metadata);
+
+/// What crosses of it.
+pub(super) struct Weighed<'a> {
+    /// The open parts, each with its class.
+    pub open: Vec<(&'a String, DataClass)>,
+    /// The length of envelope and open parts as text.
+    pub bytes: usize,
 }
 
 impl Engine {
-    /// The ledger's entry for each cell the message goes to, in the commit that queues it.
+    /// The ledger's entry for each cell the record goes to, in the commit that queues it.
     pub(super) fn exported_all(&mut self, batch: &mut Batch<'_>, arriving: &Arriving, org: &OrgName) -> Step<()> {
         let length = Envelope::of_record(&arriving.record).text().len();
         let freight = Freight {
-            session: arriving.record.session_id,
+            session: Some(arriving.record.session_id),
             message: Some(arriving.record.message_id),
             hash: arriving.hash,
             envelope: arriving.envelope,
             organisation: org,
             admitted_at: arriving.boxed.as_ref().map_or(arriving.record.timestamp, |boxed| boxed.admitted_at),
+            classes: METADATA,
+            trust: trust_length(arriving.profile.as_ref()),
         };
         self.exported_to(batch, &freight, &arriving.crossings, length, &arriving.parts)
     }
@@ -102,41 +119,41 @@ impl Engine {
         parts: &BTreeMap<String, PartFrame>,
     ) -> Step<()> {
         for crossing in crossings {
-            self.exported(batch, freight, crossing, envelope, &open_parts(parts, crossing))?;
+            let open = parts.iter().filter(|(name, _)| !crossing.withheld.contains_key(*name));
+            self.exported(batch, freight, crossing, &weighed(envelope, open))?;
         }
-        self.retain_sent(batch, freight, crossings, parts)?;
+        self.retain_sent(batch, freight, crossings, &weighed(envelope, parts.iter()).open)?;
         Ok(())
     }
 
-    /// One entry; `envelope` is the length of the envelope's text.
+    /// One entry.
     pub(super) fn exported(
         &mut self,
         batch: &mut Batch<'_>,
         freight: &Freight<'_>,
         crossing: &Crossing,
-        envelope: usize,
-        parts: &[(&String, usize)],
+        weighed: &Weighed<'_>,
     ) -> Step<()> {
-        let key = (freight.session, self.shared.org_tag(freight.organisation));
-        let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
-        if !cells.contains(&crossing.cell) {
-            cells.push(crossing.cell.clone());
-            batch.put(&SENT_TO, &key, &cells)?;
+        if let Some(session) = freight.session {
+            let key = (session, self.shared.org_tag(freight.organisation));
+            let mut cells = batch.txn.get(&SENT_TO, &key)?.unwrap_or_default();
+            if !cells.contains(&crossing.cell) {
+                cells.push(crossing.cell.clone());
+                batch.put(&SENT_TO, &key, &cells)?;
+            }
         }
         if !self.shared.settings.leaves_region(&self.facts, &crossing.cell) {
             return Ok(());
         }
-        let bytes = envelope + parts.iter().map(|(_, length)| length).sum::<usize>();
         let mut entry = self.crossed(batch, Log::Exports, freight)?;
-        entry.classes = classes(parts.iter().map(|(name, _)| name.as_str()));
-        entry.bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        weighed.in_entry(&mut entry, freight, crossing.trust);
         entry.relied.clone_from(&crossing.relied);
         entry.to = crossing.cell.clone();
         self.enter_export(batch, &entry)?;
         Ok(())
     }
 
-    /// The mirror of the export entry of `origin`, the cell that the sender is at home in.
+    /// The mirror of the export entry of `origin`, the cell that the sender is at home in; `bytes` as they came.
     pub(super) fn imported(
         &mut self,
         batch: &mut Batch<'_>,
@@ -153,9 +170,8 @@ impl Engine {
         if !self.shared.settings.leaves_region(&self.facts, origin) {
             return Ok(());
         }
-        let open = parts.iter().filter(|(_, part)| matches!(part, PartFrame::Open(_)));
         let mut entry = self.crossed(batch, Log::Imports, freight)?;
-        entry.classes = classes(open.map(|(name, _)| name.as_str()));
+        weighed(0, parts.iter()).in_entry(&mut entry, freight, true);
         entry.bytes = bytes;
         entry.relied = relied;
         entry.from = origin.clone();
@@ -167,9 +183,6 @@ impl Engine {
         let own = &self.shared.settings.cell;
         let day = Day::of(freight.admitted_at);
         let tag = ledger_tag(&self.shared, log, freight.organisation);
-        let before = |last: Option<u64>| last.map_or(0, |nth| nth + 1);
-        let of_session = batch.txn.last_under(&CROSSED_UNDER, &(log.number(), freight.session))?;
-        let of_day = batch.txn.last_under(&CROSSED_ON, &(tag, day.number()))?;
         Ok(Crossed {
             hash: freight.hash,
             envelope: freight.envelope,
@@ -183,10 +196,27 @@ impl Engine {
             at: batch.now,
             day,
             tag: Digest(tag.0),
-            of_session: before(of_session.map(|(_, nth)| nth)),
-            of_day: before(of_day.map(|(_, nth)| nth)),
+            of_session: of_session(batch, log, freight)?,
+            of_day: of_day(batch, tag, day)?,
         })
     }
+
+    /// How many entries stand before that of `freight`, of its session and of its organisation's day: the greater.
+    pub(super) fn entries_before(&self, batch: &Batch<'_>, log: Log, freight: &Freight<'_>) -> Result<u64, Fault> {
+        let tag = ledger_tag(&self.shared, log, freight.organisation);
+        Ok(of_session(batch, log, freight)?.max(of_day(batch, tag, Day::of(freight.admitted_at))?))
+    }
+}
+
+fn of_session(batch: &Batch<'_>, log: Log, freight: &Freight<'_>) -> Result<u64, Fault> {
+    let Some(session) = freight.session else { return Ok(0) };
+    let last = batch.txn.last_under(&CROSSED_UNDER, &(log.number(), session))?;
+    Ok(last.map_or(0, |(_, nth)| nth + 1))
+}
+
+fn of_day(batch: &Batch<'_>, tag: Tag, day: Day) -> Result<u64, Fault> {
+    let last = batch.txn.last_under(&CROSSED_ON, &(tag, day.number()))?;
+    Ok(last.map_or(0, |(_, nth)| nth + 1))
 }
 
 /// The name of an organisation in the leaves of a ledger: strangers learn that leaves are of one organisation, not of
@@ -195,24 +225,34 @@ pub(super) fn ledger_tag(shared: &Shared, log: Log, organisation: &OrgName) -> T
     shared.tags.name("ledger", &[log.name().as_bytes(), organisation.as_str().as_bytes()])
 }
 
-/// The parts that cross, each with the length of its text: what both ledgers count.
-fn open_parts<'p>(parts: &'p BTreeMap<String, PartFrame>, crossing: &Crossing) -> Vec<(&'p String, usize)> {
-    let mut open = Vec::new();
+/// What a message comes to with those of its parts that are open; `envelope` is the length of the envelope's text.
+pub(super) fn weighed<'p>(envelope: usize, parts: impl Iterator<Item = (&'p String, &'p PartFrame)>) -> Weighed<'p> {
+    let mut weighed = Weighed { open: Vec::new(), bytes: envelope };
     for (name, part) in parts {
-        if let PartFrame::Open(part) = part
-            && !crossing.withheld.contains_key(name)
-        {
-            open.push((name, part.value.text().len()));
+        if let PartFrame::Open(part) = part {
+            weighed.open(name, part.value.text().len());
         }
     }
-    open
+    weighed
 }
 
-/// The data classes of a record with these open parts.
-fn classes<'n>(parts: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let of_parts = parts.filter_map(DataClass::of_part);
-    let mut classes: Vec<String> = of_parts.chain([DataClass::Metadata]).map(|class| class.name().to_owned()).collect();
-    classes.sort();
-    classes.dedup();
-    classes
+/// The length of the trust in a profile, which both ledgers count.
+pub(super) fn trust_length(profile: Option<&Profile>) -> Option<usize> {
+    Some(profile?.trust.as_ref()?.len())
+}
+
+impl<'a> Weighed<'a> {
+    /// One open part more, of this length as text.
+    pub fn open(&mut self, name: &'a String, length: usize) {
+        self.open.extend(DataClass::of_part(name).map(|class| (name, class)));
+        self.bytes += length;
+    }
+
+    fn in_entry(&self, entry: &mut Crossed, freight: &Freight<'_>, trust: bool) {
+        let trust = freight.trust.filter(|_| trust);
+        let more = freight.classes.iter().chain(trust.map(|_| DataClass::Trust));
+        let classes: ClassSet = self.open.iter().map(|(_, class)| *class).chain(more).collect();
+        entry.classes = classes.iter().map(|class| class.name().to_owned()).collect();
+        entry.bytes = u64::try_from(self.bytes + trust.unwrap_or_default()).unwrap_or(u64::MAX);
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::admitting::class_from;
 use super::core::{Batch, Engine};
-use super::ledgers::Freight;
+use super::ledgers::{Freight, METADATA};
 use super::live::Live;
 use super::newcomers::MAX_STATE;
 use super::placing::head_of;
@@ -18,7 +18,7 @@ use crate::crypto::digest::Digest;
 use crate::protocol::chain;
 use crate::protocol::class::DataClass;
 use crate::protocol::escrow::Hold;
-use crate::protocol::ids::CellId;
+use crate::protocol::ids::{CellId, ParticipantId};
 use crate::protocol::performative::Performative;
 use crate::protocol::receipt::Receipt;
 use crate::protocol::refusal::{Code, Refusal};
@@ -218,7 +218,20 @@ impl Engine {
         for org in super::border::orgs_in(session, &host) {
             let relied = entry.relied.iter().filter(|relied| relied.from == org).cloned().collect();
             let envelope = signed_state;
-            let freight = Freight { session: id, message: None, hash, envelope, organisation: &org, admitted_at };
+            // Whose trust came with it, its organisation's seats say.
+            let of_org = |seat: &ParticipantId| session.participant(*seat).is_some_and(|p| p.home.organisation == org);
+            let trust = entry.trust.iter().any(|(seat, _)| of_org(seat)).then_some(0);
+            let (organisation, message) = (&org, None);
+            let freight = Freight {
+                session: Some(id),
+                message,
+                hash,
+                envelope,
+                organisation,
+                admitted_at,
+                classes: METADATA,
+                trust,
+            };
             self.imported(batch, &host, &freight, &BTreeMap::new(), relied, bytes)?;
         }
         Ok(())

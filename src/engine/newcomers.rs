@@ -7,20 +7,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::border::{Names, Passage, class_out, orgs_in};
+use super::border::{Load, Names, Passage, class_out, orgs_in};
 use super::core::{Batch, Engine};
-use super::ledgers::Freight;
+use super::ledgers::{Freight, METADATA, weighed};
 use super::live::{Live, cells_of};
 use super::outgoing::Built;
 use super::placing::Arriving;
+use super::recrossing::{Held, sealed};
 use super::scopes;
 use super::stop::{Step, Stop, bug};
-use super::tables::{Copies, ENTRIES, LOG, MESSAGES, Opened, PENDING, PartRow, Pending, RECEIPTS, SENT_TO, What};
+use super::tables::{Copies, ENTRIES, LOG, MESSAGES, PENDING, Pending, RECEIPTS, SENT_TO, What};
 use super::trust;
 use super::view::View;
 use crate::crypto::digest::Digest;
 use crate::protocol::class::DataClass;
-use crate::protocol::envelope::Envelope;
 use crate::protocol::ids::{CellId, MessageId, OrgName, ParticipantId, SessionId};
 use crate::protocol::receipt::Receipt;
 use crate::protocol::record::{Record, Sender, proof_hash};
@@ -48,6 +48,8 @@ pub struct Entered {
     pub statement: String,
     /// The consents relied on.
     pub relied: Vec<Relied>,
+    /// The organisations whose agents' trust goes with it.
+    pub trusted: Vec<OrgName>,
 }
 
 /// The first record that a cell may have of a session.
@@ -58,7 +60,7 @@ pub(super) fn begins_in(session: &Session, cell: &CellId) -> u64 {
 
 impl Pending {
     /// The record it may become, as far as its envelope goes.
-    fn record(&self, session_id: SessionId, message_id: MessageId, timestamp: Timestamp) -> Record {
+    pub(super) fn record(&self, session_id: SessionId, message_id: MessageId, timestamp: Timestamp) -> Record {
         let head = &self.head;
         Record {
             session_id,
@@ -125,7 +127,8 @@ impl Engine {
                 at: batch.now,
             };
             let statement = statement.sign(&self.shared.signer.key);
-            let entered = Entered { sequence: record.sequence, state, statement, relied: Vec::new() };
+            let entered =
+                Entered { sequence: record.sequence, state, statement, relied: Vec::new(), trusted: Vec::new() };
             batch.put(&ENTRIES, &(session.id, seat.cell.clone()), &entered)?;
             awaits.push((seat.cell.clone(), members.iter().cloned().collect()));
         }
@@ -169,12 +172,16 @@ impl Engine {
         let names = self.names(batch, session.id)?;
         let envelope = Digest::of(&[&entered.state]);
         for organisation in &orgs_in(session, &own) {
-            let crossing = self.passage(session, &names, organisation, None, batch).to(cell, &[])?;
-            let admitted_at = before.record.timestamp;
-            let (session, message, hash) = (session.id, None, first.hash);
-            let freight = Freight { session, message, hash, envelope, organisation, admitted_at };
-            self.exported(batch, &freight, &crossing, entered.state.len(), &[])?;
+            let load = Load { profile: true, ..Load::default() };
+            let crossing = self.passage(session, &names, organisation, None, batch).to(cell, load)?;
+            let (admitted_at, trust) = (before.record.timestamp, crossing.trust.then_some(0));
+            let (session, message, hash) = (Some(session.id), None, first.hash);
+            let freight =
+                Freight { session, message, hash, envelope, organisation, admitted_at, classes: METADATA, trust };
+            let weighed = weighed(entered.state.len(), std::iter::empty());
+            self.exported(batch, &freight, &crossing, &weighed)?;
             entered.relied.extend(crossing.relied);
+            entered.trusted.extend(crossing.trust.then(|| organisation.clone()));
         }
         Ok(())
     }
@@ -238,20 +245,18 @@ impl Engine {
         if let Some((_, row)) = view.logged(session, sequence)?
             && row.sender_org.as_ref().is_some_and(|org| self.facts.orgs.contains_key(org))
         {
-            let sealed = row.parts.iter().filter_map(|(name, part)| match part {
-                PartRow::Sealed(copies) => Some((name, copies)),
-                PartRow::Withheld(..) | PartRow::Erased(_) => None,
-            });
-            let boxed = row.boxed.clone().unwrap_or_default();
-            crossings.extend(self.crossing_late(batch, live, cell, (&row.record, row.hash), &boxed, sealed)?);
+            let parts = sealed(&row.parts);
+            let (record, boxes) = ((&row.record, Some(row.hash)), (row.boxed.as_ref(), row.profile.as_ref()));
+            crossings.extend(self.crossing_late(batch, live, cell, record, boxes, parts)?);
         }
         for ((_, message), mut pending) in batch.txn.under(&PENDING, &(session,), Order::Forward, usize::MAX)? {
             if pending.refused.is_some() || pending.crossings.iter().any(|known| known.cell == *cell) {
                 continue;
             }
             let record = pending.record(session, message, batch.now);
-            let sealed = pending.parts.iter();
-            let late = self.crossing_late(batch, live, cell, (&record, pending.envelope), &pending.boxed, sealed)?;
+            let boxes = (Some(&pending.boxed), pending.profile.as_ref());
+            let parts = pending.parts.iter().collect();
+            let late = self.crossing_late(batch, live, cell, (&record, None), boxes, parts)?;
             let Some((_, crossing)) = &late else { continue };
             pending.crossings.push(crossing.clone());
             batch.put(&PENDING, &(session, message), &pending)?;
@@ -265,35 +270,22 @@ impl Engine {
 
     /// What of a message that is on its way already may go to a cell that comes in, entered in the export ledger;
     /// nothing of one whose sender was erased.
-    fn crossing_late<'p>(
+    fn crossing_late(
         &mut self,
         batch: &mut Batch<'_>,
         live: &Live,
         cell: &CellId,
-        (record, hash): (&Record, Digest),
-        boxed: &Copies,
-        sealed: impl Iterator<Item = (&'p String, &'p Copies)>,
+        (record, hash): (&Record, Option<Digest>),
+        boxes: (Option<&Copies>, Option<&Copies>),
+        parts: Vec<(&String, &Copies)>,
     ) -> Step<Option<(MessageId, Crossing)>> {
-        let (session, message) = (record.session_id, record.message_id);
-        let place = scopes::place(session, message.bytes(), "");
-        let Some(boxed) = scopes::open_any::<Boxed>(&self.shared, &place, boxed)? else { return Ok(None) };
-        let mut lengths = Vec::new();
-        for (name, copies) in sealed {
-            let place = scopes::place(session, message.bytes(), name);
-            let opened = scopes::open_any::<Opened>(&self.shared, &place, copies)?;
-            lengths.extend(opened.map(|opened| (name, opened.value.text().len())));
-        }
-        let names = self.names(batch, session)?;
+        let place = scopes::place(record.session_id, record.message_id.bytes(), "");
+        let boxed = boxes.0.map(|copies| scopes::open_any::<Boxed>(&self.shared, &place, copies)).transpose()?;
+        let Some(boxed) = boxed.flatten() else { return Ok(None) };
         let organisation = boxed.agent.organisation();
-        let passage = self.passage(&live.kept.session, &names, &organisation, record.sender.participant(), batch);
-        let crossing = passage.to(cell, &record.parts.keys().collect::<Vec<_>>())?;
-        lengths.retain(|(name, _)| !crossing.withheld.contains_key(*name));
-        let envelope = Envelope::of_record(record);
-        let (text, envelope) = (envelope.text().len(), envelope.hash());
-        let (organisation, admitted_at) = (&organisation, boxed.admitted_at);
-        let freight = Freight { session, message: Some(message), hash, envelope, organisation, admitted_at };
-        self.exported(batch, &freight, &crossing, text, &lengths)?;
-        Ok(Some((message, crossing)))
+        let held = Held::of_record(record, hash, &organisation, boxes, parts);
+        let crossing = self.cross_anew(batch, &live.kept.session, cell, &held, None)?;
+        Ok(crossing.map(|crossing| (record.message_id, crossing)))
     }
 
     /// The border, asked for one of this cell's organisations.
@@ -366,7 +358,8 @@ impl super::outgoing::Builder<'_> {
             let (settings, facts, from, at) =
                 (&self.shared.settings, self.facts, &participant.home.organisation, self.now);
             let passage = Passage { settings, facts, session, names, from, sender: Some(participant.id), at };
-            let agent = names.get(&participant.id).filter(|_| passage.trust_to(self.peer));
+            let may = entered.trusted.contains(from) && passage.class_to(self.peer, DataClass::Trust).is_ok();
+            let agent = names.get(&participant.id).filter(|_| may);
             if let Some(agent) = agent
                 && let Some(known) = super::registry::agent(self.shared, self.rows, agent)?
             {

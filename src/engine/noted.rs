@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::border::Passage;
+use super::border::{Load, Passage};
 use super::inbound::{Checker, Passed, opens, weight};
 use super::outgoing::{Builder, Built, Held};
 use super::request::Caller;
@@ -40,7 +40,7 @@ impl Builder<'_> {
         };
         let crossings = match self.note_crossings(&kept.session, &row)? {
             Ok(crossings) => crossings,
-            Err(refusal) => return Ok(Err(refusal.into())),
+            Err(held) => return Ok(Err(held)),
         };
         let Some(own) = crossings.iter().find(|crossing| crossing.cell == *self.peer) else {
             let detail = "its sender's cell permitted no crossing to this peer";
@@ -60,13 +60,14 @@ impl Builder<'_> {
     }
 
     /// What may go where now: what was decided when it was queued may have been narrowed since.
-    fn note_crossings(&self, session: &Session, row: &Noted) -> Result<Result<Vec<Crossing>, Refusal>, Fault> {
+    fn note_crossings(&self, session: &Session, row: &Noted) -> Result<Result<Vec<Crossing>, Held>, Fault> {
         let own = &self.shared.settings.cell;
         if !self.facts.orgs.contains_key(&row.organisation) {
             let relayed = row.crossings.iter().find(|crossing| crossing.cell == *self.peer).cloned();
             let home = session.participants.iter().find(|p| p.id == row.said.sender()).map(|p| &p.home.cell);
             // Back to the cell it came from: its own data, no border is crossed by it.
-            let back = Crossing { cell: self.peer.clone(), relied: Vec::new(), withheld: BTreeMap::new() };
+            let (relied, withheld) = (Vec::new(), BTreeMap::new());
+            let back = Crossing { cell: self.peer.clone(), relied, withheld, trust: false };
             return Ok(Ok(relayed.or((home == Some(self.peer)).then_some(back)).into_iter().collect()));
         }
         let names = names(self.shared, self.rows, session.id)?;
@@ -87,10 +88,10 @@ impl Builder<'_> {
         };
         let mut crossings = Vec::new();
         for cell in cells {
-            let class = row.said.class().map_or(Ok(()), |class| passage.class_to(&cell, class));
-            match class.and_then(|()| passage.to(&cell, &parts)) {
+            match passage.to(&cell, Load { parts: &parts, class: row.said.class(), profile: false }) {
+                Ok(crossing) if !row.crossings.contains(&crossing) => return Ok(Err(Held::Stale)),
                 Ok(crossing) => crossings.push(crossing),
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(refusal.into())),
             }
         }
         Ok(Ok(crossings))
@@ -127,7 +128,7 @@ impl Checker<'_> {
         }
         let text = said.text();
         let envelope = said.envelope();
-        let bytes = weight(&text, &note.parts);
+        let bytes = weight(&text, &note.parts, None);
         let committed = |(name, commitment): (&String, &crate::crypto::digest::Digest)| {
             note.parts.get(name).is_some_and(|part| part.commitment() == *commitment)
         };

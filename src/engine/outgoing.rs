@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::border::Passage;
+use super::border::{Load, Passage};
+use super::recrossing::speaker;
 use super::registry::consent_public;
 use super::scopes;
-use super::sending::names;
+use super::sending::{brings_profile, names};
 use super::shared::{Facts, Shared};
+use super::stated::entered_at;
 use super::stop::bug;
 use super::tables::{Dispatch, Logged, OUTBOX, Opened, PENDING, PartRow, Pending, What};
 use super::view::View;
@@ -24,7 +26,7 @@ use crate::protocol::session::{Home, Participant, Session};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, Read, View as _};
 use crate::wire::frame::{
-    About, Body, Boxed, Crossing, Frame, Named, Opening, PartFrame, Placed, Profile, Said, Seated, Submit,
+    About, Body, Boxed, Crossing, Frame, Named, Opening, PartFrame, Placed, Profile, Relied, Said, Seated, Submit,
 };
 
 /// What a dispatch came to.
@@ -34,6 +36,8 @@ pub enum Ready {
     Frame(Vec<u8>),
     /// It may not be sent: to the dead letters.
     Dead(Refusal),
+    /// It would not go as its entry in the export ledger says: to be entered anew first. Nothing stands behind it.
+    Stale,
     /// What it was for has happened: nothing to send.
     Spent,
 }
@@ -67,6 +71,10 @@ pub fn ready(
                 ready.push((number, Ready::Frame(frame)));
             }
             Err(Held::Spent) => ready.push((number, Ready::Spent)),
+            Err(Held::Stale) => {
+                ready.push((number, Ready::Stale));
+                break;
+            }
             Err(Held::Refused(refusal)) => ready.push((number, Ready::Dead(refusal))),
         }
     }
@@ -85,6 +93,7 @@ pub(super) struct Builder<'a> {
 pub(super) enum Held {
     Refused(Refusal),
     Spent,
+    Stale,
 }
 
 impl From<Refusal> for Held {
@@ -119,25 +128,35 @@ impl Builder<'_> {
             }
             What::Assent { session, cell, crossings } => return self.assent(*session, cell, crossings),
             What::Statement { said, about, jws } => {
-                if let Err(refusal) = self.statement_may_go(*said, about)? {
-                    return Ok(Err(refusal.into()));
-                }
-                Body::Statement { said: *said, about: about.clone(), jws: jws.clone() }
+                let relied = match self.statement_may_go(*said, about)? {
+                    Ok(relied) => relied,
+                    Err(refusal) => return Ok(Err(refusal.into())),
+                };
+                let leaves = self.shared.settings.leaves_region(self.facts, self.peer);
+                let at = if said.class().is_some() && leaves {
+                    match entered_at(self.rows, self.peer, jws, &relied)? {
+                        Some(at) => at,
+                        None => return Ok(Err(Held::Stale)),
+                    }
+                } else {
+                    self.now
+                };
+                Body::Statement { said: *said, about: about.clone(), jws: jws.clone(), relied, at }
             }
         };
         Ok(self.encode(None, body))
     }
 
     /// Consent asked again for a statement, for every organisation of this cell that it speaks for.
-    fn statement_may_go(&self, said: Said, about: &About) -> Result<Result<(), Refusal>, Fault> {
-        let Some(class) = said.class() else { return Ok(Ok(())) };
+    fn statement_may_go(&self, said: Said, about: &About) -> Result<Result<Vec<Relied>, Refusal>, Fault> {
+        let Some(class) = said.class() else { return Ok(Ok(Vec::new())) };
         match about {
             About::Session(session) => self.class_may_go(*session, class),
-            About::Cells => Ok(Ok(())),
+            About::Cells => Ok(Ok(Vec::new())),
             About::Agents { from, to } => {
                 let zone = super::border::zone_of(&self.shared.settings, self.facts, self.peer);
                 let cross = |zone| super::border::trust_between((self.facts, from, to), self.peer, &zone, self.now);
-                Ok(zone.and_then(cross))
+                Ok(zone.and_then(cross).map(|relied| vec![relied]))
             }
         }
     }
@@ -180,6 +199,7 @@ impl Builder<'_> {
             }
             // What was decided when it was queued may have been narrowed since.
             match self.crossing(session, &pending.organisation, Some(pending.head.sender), &queued.cell, &pending)? {
+                Ok(crossing) if crossing != *queued => return Ok(Err(Held::Stale)),
                 Ok(crossing) => crossings.push(crossing),
                 Err(refusal) => return Ok(Err(refusal.into())),
             }
@@ -202,11 +222,7 @@ impl Builder<'_> {
             None => None,
         };
         let profile = match profile {
-            Some(profile) => {
-                let sender = Some(pending.head.sender);
-                let may = self.with_passage(session, &pending.organisation, sender, |p| Ok(p.trust_to(self.peer)))?;
-                Some(Profile { trust: profile.trust.filter(|_| may == Ok(true)), ..profile })
-            }
+            Some(profile) => Some(Profile { trust: profile.trust.filter(|_| own.trust), ..profile }),
             None => None,
         };
         let submit = Submit {
@@ -254,7 +270,8 @@ impl Builder<'_> {
         pending: &Pending,
     ) -> Result<Result<Crossing, Refusal>, Fault> {
         let parts: Vec<&String> = pending.head.commitments.keys().collect();
-        self.with_passage(session, from, sender, |passage| passage.to(cell, &parts))
+        let load = Load { parts: &parts, class: None, profile: brings_profile(pending.head.performative) };
+        self.with_passage(session, from, sender, |passage| passage.to(cell, load))
     }
 
     /// Asks the border about a session as it stands now.
@@ -289,8 +306,7 @@ impl Builder<'_> {
             let detail = "the peer came into the session after that record: it stays away from it";
             return Ok(Err(Refusal::new(Code::PolicyViolation, detail).into()));
         }
-        let inviter = kept.session.participants.first().map(|p| p.home.organisation.clone());
-        let Some(from) = row.sender_org.clone().or(inviter) else { return Ok(Err(super::view::no_session().into())) };
+        let Some(from) = speaker(&kept.session, &row) else { return Ok(Err(super::view::no_session().into())) };
         let relayed = row.crossings.iter().find(|crossing| crossing.cell == *self.peer);
         let crossing = if self.facts.orgs.contains_key(&from) {
             let passage = Passage {
@@ -302,7 +318,10 @@ impl Builder<'_> {
                 sender: row.record.sender.participant(),
                 at: self.now,
             };
-            match passage.to(self.peer, &row.record.parts.keys().collect::<Vec<_>>()) {
+            let parts: Vec<&String> = row.record.parts.keys().collect();
+            let load = Load { parts: &parts, class: None, profile: brings_profile(row.record.performative) };
+            match passage.to(self.peer, load) {
+                Ok(crossing) if relayed != Some(&crossing) => return Ok(Err(Held::Stale)),
                 Ok(crossing) => crossing,
                 Err(refusal) => return Ok(Err(refusal.into())),
             }
@@ -310,7 +329,7 @@ impl Builder<'_> {
             crossing.clone()
         } else if self.came_from(&kept.session, &row) {
             // Back to the cell it came from: its own data, no border is crossed by it.
-            Crossing { cell: self.peer.clone(), relied: Vec::new(), withheld: BTreeMap::new() }
+            Crossing { cell: self.peer.clone(), relied: Vec::new(), withheld: BTreeMap::new(), trust: false }
         } else {
             return Ok(Err(
                 Refusal::new(Code::ConsentMissing, "its sender's cell permitted no crossing to this peer").into()
@@ -378,41 +397,29 @@ impl Builder<'_> {
             relied: crossing.relied,
             opening,
             seats: seats.collect(),
-            profile: self.profile(session, names, row)?,
+            profile: self.profile(row, crossing.trust)?,
             entry: self.entry(session, names, record.sequence)?,
             hold: session.hold_with(record.message_id),
         })
     }
 
     /// The profile without its trust where no consent covers class `trust`: the score then counts as 0.
-    fn profile(&self, session: &Session, names: &super::border::Names, row: &Logged) -> Result<Option<Profile>, Fault> {
-        let (Some(copies), Some(from)) = (&row.profile, &row.sender_org) else { return Ok(None) };
+    fn profile(&self, row: &Logged, trust: bool) -> Result<Option<Profile>, Fault> {
+        let Some(copies) = &row.profile else { return Ok(None) };
         let place = scopes::place(row.record.session_id, row.record.message_id.bytes(), scopes::PROFILE);
-        let Some(mut profile) = scopes::open_any::<Profile>(self.shared, &place, copies)? else { return Ok(None) };
-        let passage = Passage {
-            settings: &self.shared.settings,
-            facts: self.facts,
-            session,
-            names,
-            from,
-            sender: row.record.sender.participant(),
-            at: self.now,
-        };
-        if !passage.trust_to(self.peer) {
-            profile.trust = None;
-        }
-        Ok(Some(profile))
+        let profile = scopes::open_any::<Profile>(self.shared, &place, copies)?;
+        Ok(profile.map(|profile| Profile { trust: profile.trust.filter(|_| trust), ..profile }))
     }
 
     /// A receipt is metadata of every organisation here to every one there.
     fn receipt(&self, session: SessionId, receipt: &str) -> Built {
         match self.class_may_go(session, DataClass::Metadata)? {
-            Ok(()) => Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() })),
+            Ok(_) => Ok(self.encode(None, Body::Receipt { session_id: session, receipt: receipt.to_owned() })),
             Err(refusal) => Ok(Err(refusal.into())),
         }
     }
 
-    fn class_may_go(&self, session: SessionId, class: DataClass) -> Result<Result<(), Refusal>, Fault> {
+    fn class_may_go(&self, session: SessionId, class: DataClass) -> Result<Result<Vec<Relied>, Refusal>, Fault> {
         let view = View { shared: self.shared, rows: self.rows };
         let Some(kept) = view.kept(session)? else { return Ok(Err(super::view::no_session())) };
         let names = names(self.shared, self.rows, session)?;

@@ -110,15 +110,17 @@ impl Engine {
             at: batch.now,
         };
         if !asks {
+            // A statement that is said for two organisations is one.
+            let mut came: BTreeMap<Digest, u64> = BTreeMap::new();
             for index in selected(&self.shared, &batch.txn, Log::Imports, &word.selection)? {
                 let entry = batch.txn.get(&IMPORTS, &index)?.filter(|entry| entry.from == *peer);
-                if let Some(entry) = entry.filter(|_| word.envelopes.len() < MAX_LISTED) {
-                    word.envelopes.push(entry.envelope);
-                    word.bytes = word.bytes.saturating_add(entry.bytes);
+                if let Some(entry) = entry.filter(|_| came.len() < MAX_LISTED) {
+                    came.insert(entry.envelope, entry.bytes);
                 }
             }
-            word.envelopes.sort();
-            word.count = word.envelopes.len() as u64;
+            word.bytes = came.values().fold(0, |sum, bytes| sum.saturating_add(*bytes));
+            word.count = came.len() as u64;
+            word.envelopes = came.into_keys().collect();
             let (note, _) = audit::checkpoint(&self.shared, &batch.txn, Log::Imports)?;
             word.checkpoint = Some(note.to_text());
         }

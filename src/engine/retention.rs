@@ -34,9 +34,9 @@ impl Engine {
         batch: &mut Batch<'_>,
         freight: &Freight<'_>,
         crossings: &[Crossing],
-        parts: &BTreeMap<String, PartFrame>,
+        open: &[(&String, DataClass)],
     ) -> Result<(), Fault> {
-        for (name, class) in open(parts) {
+        for (name, class) in open.iter().copied() {
             let there = crossings.iter().filter(|crossing| !crossing.withheld.contains_key(name));
             let spans = there.flat_map(|crossing| {
                 receivers(&crossing.relied).into_iter().map(|to| self.kept_for(&crossing.relied, to, class))
@@ -169,8 +169,8 @@ fn receivers(relied: &[Relied]) -> BTreeSet<&OrgName> {
 
 fn file(batch: &mut Batch<'_>, freight: &Freight<'_>, span: Span, holder: &OrgName, part: &str) -> Result<(), Fault> {
     let due: Timestamp = freight.admitted_at + span;
-    let Some(message) = freight.message else { return Ok(()) };
-    let key = (due.0.cast_unsigned(), freight.session, message);
+    let (Some(session), Some(message)) = (freight.session, freight.message) else { return Ok(()) };
+    let key = (due.0.cast_unsigned(), session, message);
     let mut held = batch.txn.get(&PARTS_DUE, &key)?.unwrap_or_default();
     held.push((holder.clone(), part.to_owned()));
     batch.put(&PARTS_DUE, &key, &held)

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::border::{Names, Passage, orgs_in};
+use super::border::{Load, Names, Passage, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
 use super::delegating;
 use super::effects::Settled;
-use super::ledgers::Freight;
+use super::ledgers::{Freight, METADATA, trust_length};
 use super::live::{Live, Past, cells_of};
 use super::placing::{Arriving, head_of};
 use super::registry;
@@ -263,12 +263,13 @@ impl Engine {
     ) -> Step<Vec<Crossing>> {
         let passage = self.passage(session, names, org, Some(signed.message().sender), batch);
         let parts: Vec<&String> = signed.message().parts.keys().collect();
+        let load = Load { parts: &parts, class: None, profile: brings_profile(signed.message().performative) };
         let mut crossings = Vec::new();
         for cell in cells_of(session, &self.shared.settings.cell) {
             if live.kept.apart.contains(&cell) {
                 continue;
             }
-            crossings.push(passage.to(&cell, &parts)?);
+            crossings.push(passage.to(&cell, load)?);
         }
         Ok(crossings)
     }
@@ -287,7 +288,7 @@ impl Engine {
                 sender,
                 at: batch.now,
             };
-            passage.to(cell, &[])?;
+            passage.to(cell, Load::default())?;
         }
         Ok(())
     }
@@ -327,7 +328,7 @@ impl Engine {
         if let Some(seat) = &newcomer {
             // What goes there is said when the call has its place, with this cell's word for it.
             let company = delegating::company(&live.kept.session, Some(seat));
-            self.passage(&company, &names, &org, Some(message.sender), batch).to(&seat.cell, &[])?;
+            self.passage(&company, &names, &org, Some(message.sender), batch).to(&seat.cell, Load::default())?;
         }
         let crossings = self.crossings(batch, live, &live.kept.session, &names, &org, &submission.signed)?;
         self.lock_ahead(batch, &live.kept.session, &mut act, envelope)?;
@@ -337,10 +338,19 @@ impl Engine {
             message.parts.iter().map(|(name, part)| (name.clone(), PartFrame::Open(part.clone()))).collect();
         let admitted_at = submission.signed.admitted_at();
         let message_id = Some(message.message_id);
-        let freight =
-            Freight { session: id, message: message_id, hash: envelope, envelope, organisation: &org, admitted_at };
+        let profile = self.answering_profile(batch, submission)?;
+        let freight = Freight {
+            session: Some(id),
+            message: message_id,
+            hash: envelope,
+            envelope,
+            organisation: &org,
+            admitted_at,
+            classes: METADATA,
+            trust: trust_length(profile.as_ref()),
+        };
         self.exported_to(batch, &freight, &crossings, text, &open)?;
-        self.keep_pending(batch, live, submission, crossings, act.hold)?;
+        self.keep_pending(batch, live, submission, crossings, profile, act.hold)?;
         let host = live.kept.session.host.clone();
         self.queue(batch, &host, What::Submit { session: id, message: message.message_id })?;
         Ok(Taken::Queued)
@@ -352,6 +362,7 @@ impl Engine {
         live: &Live,
         submission: &Submission,
         crossings: Vec<Crossing>,
+        profile: Option<Profile>,
         hold: Option<String>,
     ) -> Step<()> {
         let message = submission.signed.message();
@@ -379,7 +390,7 @@ impl Engine {
             }
         }
         let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place(""), &holders, &boxed)?;
-        let profile = match self.answering_profile(batch, submission)? {
+        let profile = match profile {
             Some(profile) => {
                 let place = place(scopes::PROFILE);
                 let copies = scopes::close(&self.shared, &mut *self.entropy, &owned(None), &place, &holders, &profile)?;
@@ -535,6 +546,11 @@ fn arriving(
         profile,
         seats: Vec::new(),
     }
+}
+
+/// Whether a message brings its sender's signed profile.
+pub(super) fn brings_profile(performative: Performative) -> bool {
+    matches!(performative, Performative::Invite | Performative::Introduce)
 }
 
 /// An INVITE changes nothing: it begins.

@@ -28,7 +28,7 @@ use crate::store::{Fault, Format, Order, Read, Store, View as Rows};
 use crate::vault::{EpochKeys, TagKey, Vault};
 
 /// The format of the database: the tables of `engine::tables`.
-pub const FORMAT: Format = Format { version: 5, migrations: &[] };
+pub const FORMAT: Format = Format { version: 6, migrations: &[] };
 
 /// What an engine is made of.
 pub struct Parts {

@@ -7,6 +7,7 @@
 use super::core::{Batch, Engine};
 use super::inbound::Stated;
 use super::live::Live;
+use super::stated::Words;
 use super::stop::{Step, Stop};
 use super::tables::{OUTCOMES, What};
 use super::{admitting, border};
@@ -29,7 +30,9 @@ impl Engine {
         if let Some(class) = said.class() {
             let names = self.names(batch, session)?;
             let here = (&self.shared.settings, &*self.facts);
-            border::class_out(here, &live.kept.session, &names, peer, class, batch.now)?;
+            let relied = border::class_out(here, &live.kept.session, &names, peer, class, batch.now)?;
+            let words = Words { class, session: Some(session), jws: &jws, relied: &relied };
+            self.exported_statement(batch, peer, words)?;
         }
         self.queue(batch, peer, What::Statement { said, about: About::Session(session), jws })?;
         Ok(())
@@ -53,6 +56,7 @@ impl Engine {
             About::Session(session) => {
                 let mut live = self.take_out(batch, *session)?;
                 let step = self.take_session_statement(batch, peer, &mut live, &stated);
+                let step = step.and_then(|()| self.enter_statement(batch, peer, &live, &stated));
                 self.put_changed(batch, live);
                 step
             }
@@ -118,6 +122,17 @@ impl Engine {
             }
         }
         self.weigh_verdict(batch, live, stated)
+    }
+}
+
+impl Engine {
+    /// What was taken of a peer is entered in the import ledger.
+    fn enter_statement(&mut self, batch: &mut Batch<'_>, peer: &CellId, live: &Live, stated: &Stated) -> Step<()> {
+        let Some(class) = stated.said.class() else { return Ok(()) };
+        let session = Some(live.kept.session.id);
+        let words = Words { class, session, jws: &stated.jws, relied: &stated.relied };
+        let organisations = border::orgs_in(&live.kept.session, peer);
+        self.imported_statement(batch, peer, (words, stated.at), &organisations)
     }
 }
 

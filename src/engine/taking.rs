@@ -8,7 +8,7 @@ use super::command::PeerSaid;
 use super::core::{Batch, Engine};
 use super::delegating;
 use super::inbound::{Checked, Passed, record_of};
-use super::ledgers::Freight;
+use super::ledgers::{Freight, METADATA, trust_length};
 use super::live::Live;
 use super::meeting::{Met, untrue};
 use super::placing::{Arriving, head_of};
@@ -201,7 +201,9 @@ impl Engine {
         let organisation = submit.boxed.agent.organisation();
         let (session, message, admitted_at) = (submit.session_id, submit.message_id, submit.boxed.admitted_at);
         let message = Some(message);
-        let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
+        let (organisation, trust) = (&organisation, trust_length(submit.profile.as_ref()));
+        let (session, classes) = (Some(session), METADATA);
+        let freight = Freight { session, message, hash, envelope, organisation, admitted_at, classes, trust };
         self.imported(batch, peer, &freight, &submit.parts, relied, bytes)?;
         self.salt_used(batch, submit.session_id, submit.salt)?;
         let arriving = Arriving {
@@ -312,7 +314,10 @@ impl Engine {
             return self.distrust(batch, live, new, "the host's time ran back or ahead");
         }
         let relied = placed.relied.clone();
-        let sent = placed.boxed.as_ref().map(|boxed| (boxed.agent.organisation(), boxed.admitted_at));
+        // What the host itself says is the inviter's organisation's.
+        let by_host = placed.system.as_ref().and_then(|_| live.kept.session.participants.first());
+        let by_host = by_host.map(|inviter| (inviter.home.organisation.clone(), record.timestamp));
+        let sent = placed.boxed.as_ref().map(|boxed| (boxed.agent.organisation(), boxed.admitted_at)).or(by_host);
         if let Some(why) = self.forged(batch, live, &placed, envelope)? {
             return self.distrust(batch, live, new, why);
         }
@@ -339,8 +344,9 @@ impl Engine {
         if let Some((organisation, admitted_at)) = sent {
             let sender = record.sender.participant().and_then(|id| live.kept.session.participant(id));
             let origin = sender.map_or(peer, |sender| &sender.home.cell).clone();
-            let message = Some(message);
-            let freight = Freight { session, message, hash, envelope, organisation: &organisation, admitted_at };
+            let (message, organisation, trust) = (Some(message), &organisation, trust_length(placed.profile.as_ref()));
+            let (session, classes) = (Some(session), METADATA);
+            let freight = Freight { session, message, hash, envelope, organisation, admitted_at, classes, trust };
             self.imported(batch, &origin, &freight, &placed.parts, relied, bytes)?;
         }
         batch.put(&RECEIPTS, &(session, sequence, peer.clone()), &placed.receipt)?;

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::asking;
+use super::border::Load;
 use super::core::{Batch, Engine};
 use super::live::Live;
 use super::operation::Resolution;
@@ -21,6 +22,7 @@ use crate::protocol::statement::{Statement as _, SystemProof};
 use crate::protocol::terms::SystemEvent;
 use crate::protocol::time::Timestamp;
 use crate::store::Fault;
+use crate::wire::frame::Crossing;
 
 /// Sessions seen to in one tick; the rest follow in the next.
 const AT_ONCE: usize = 256;
@@ -80,6 +82,7 @@ impl Engine {
             SystemProof { session_id: session, message_id: message, hash: envelope }.sign(&self.shared.signer.key);
         let record = Record::of_system(session, message, terms, &proof, next_place(live, batch.now));
         let (hash, previous) = Self::link(live, &record);
+        let crossings = self.crossings_of_system(batch, live)?;
         let changes = live.kept.session.apply(&SessionEvent::System(*event), head_of(&record, hash));
         let arriving = Arriving {
             record,
@@ -89,11 +92,25 @@ impl Engine {
             parts: std::collections::BTreeMap::new(),
             boxed: None,
             system: Some(proof),
-            crossings: Vec::new(),
+            crossings,
             profile: None,
             seats: Vec::new(),
         };
+        if let Some(inviter) = live.kept.session.participants.first().map(|p| p.home.organisation.clone()) {
+            self.exported_all(batch, &arriving, &inviter)?;
+        }
         self.file(batch, live, arriving, &changes)
+    }
+
+    /// Where what the host itself says may go: it is the inviter's organisation's. A cell that it may not go to now is
+    /// left out, and asked for again when it is sent.
+    fn crossings_of_system(&self, batch: &Batch<'_>, live: &Live) -> Step<Vec<Crossing>> {
+        let session = &live.kept.session;
+        let Some(inviter) = session.participants.first().map(|p| &p.home.organisation) else { return Ok(Vec::new()) };
+        let names = self.names(batch, session.id)?;
+        let passage = self.passage(session, &names, inviter, None, batch);
+        let cells = live.cells(&self.shared.settings.cell);
+        Ok(cells.iter().filter_map(|cell| passage.to(cell, Load::default()).ok()).collect())
     }
 
     /// `session resolve`: the host's operator ends an escalation.

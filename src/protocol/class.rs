@@ -92,6 +92,12 @@ impl<'de> Deserialize<'de> for DataClass {
 pub struct ClassSet(u8);
 
 impl ClassSet {
+    /// The set of one class.
+    #[must_use]
+    pub const fn of(class: DataClass) -> Self {
+        Self(class.bit())
+    }
+
     /// Whether `class` is in it.
     #[must_use]
     pub const fn contains(self, class: DataClass) -> bool {

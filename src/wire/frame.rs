@@ -24,7 +24,7 @@ use crate::protocol::session::Home;
 use crate::protocol::time::{Span, Timestamp};
 
 /// The version this build speaks; the first byte of every frame.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 /// No frame is longer, in bytes: a message of 256 KiB with everything that travels beside it fits.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -103,6 +103,10 @@ pub enum Body {
         about: About,
         /// The JWS; its payload's `cell` names who signed.
         jws: String,
+        /// The consents relied on, where its kind needs any.
+        relied: Vec<Relied>,
+        /// When it was queued under them: the day on which both ledgers count it.
+        at: Timestamp,
     },
 }
 
@@ -236,6 +240,8 @@ pub struct Crossing {
     pub relied: Vec<Relied>,
     /// Parts that stay away, each with the consent and version that do not cover it.
     pub withheld: BTreeMap<String, (ConsentId, u64)>,
+    /// Whether the trust in the sender's profile goes.
+    pub trust: bool,
 }
 
 /// A message on its way to its host.

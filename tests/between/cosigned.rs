@@ -43,7 +43,13 @@ fn offers(net: &mut Net, number: u64, note: &str, from: u64, consistency: Vec<Di
     let offered = vec![Offered { note: note.to_owned(), from, consistency }];
     let said = Checkpoints { cell, to, offered, cosigned: Vec::new(), known: Vec::new(), at: Timestamp(net.now) };
     let jws = said.sign(&net.cells[0].shared().unwrap().signer.key);
-    let body = Body::Statement { said: Said::Checkpoints, about: About::Cells, jws };
+    let body = Body::Statement {
+        said: Said::Checkpoints,
+        about: About::Cells,
+        jws,
+        relied: Vec::new(),
+        at: Timestamp(net.now),
+    };
     let frame = Frame { from: said.cell, to: said.to, on_behalf_of: None, body };
     net.take(0, 1, vec![((u64::try_from(net.now).unwrap() << 20) + number, frame.encode().unwrap())]);
 }

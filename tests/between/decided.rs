@@ -329,7 +329,7 @@ fn no_cell_talks_the_other_out_of_its_verdict() {
             at: Timestamp(at.0 + number),
         };
         let (about, jws) = (About::Session(session), given.sign(&shared.signer.key));
-        let body = Body::Statement { said, about, jws };
+        let body = Body::Statement { said, about, jws, relied: Vec::new(), at };
         Frame { from: peer.clone(), to: to.clone(), on_behalf_of: None, body }.encode().unwrap()
     };
     let mut number = u64::from(u32::MAX);

@@ -235,6 +235,8 @@ fn a_payers_cell_mints_nothing() {
             said: Said::Settlement,
             about: About::Session(session),
             jws: settlement.sign(&shared.signer.key),
+            relied: Vec::new(),
+            at: now,
         };
         Frame { from: cell.clone(), to: to.clone(), on_behalf_of: None, body }.encode().unwrap()
     };

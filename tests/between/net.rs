@@ -164,6 +164,11 @@ impl Net {
         org
     }
 
+    /// The cell that an organisation is at home in.
+    pub fn home(&self, org: &OrgName) -> usize {
+        self.homes[org]
+    }
+
     /// An agent, registered with its cell.
     pub fn agent(&mut self, name: &str) -> Agent {
         let id: AgentId = format!("agent://{name}").parse().unwrap();
@@ -210,16 +215,31 @@ impl Net {
     /// What `a` has for `b` and `b` has not taken, as it would be sent now.
     pub fn frames(&mut self, a: usize, b: usize) -> Vec<(u64, Vec<u8>)> {
         let (Some(shared), to) = (self.cells[a].shared(), self.cells[b].id.clone()) else { return Vec::new() };
-        let from = self.sent.get(&(a, b)).copied().unwrap_or_default();
-        let mut frames = Vec::new();
-        for (number, made) in outgoing::ready(&shared, &to, from, usize::MAX, Timestamp(self.now)).unwrap() {
-            match made {
-                Ready::Frame(bytes) => frames.push((number, bytes)),
-                Ready::Spent => drop(self.commit(a, Command::Spent(to.clone(), number))),
-                Ready::Dead(refusal) => drop(self.commit(a, Command::Dead(to.clone(), number, refusal))),
+        let mut from = self.sent.get(&(a, b)).copied().unwrap_or_default();
+        let (mut anew, mut frames) = (0, Vec::new());
+        loop {
+            let mut stale = None;
+            for (number, made) in outgoing::ready(&shared, &to, from, usize::MAX, Timestamp(self.now)).unwrap() {
+                match made {
+                    Ready::Frame(bytes) => {
+                        super::entered::check(self, a, &bytes);
+                        frames.push((number, bytes));
+                    }
+                    Ready::Spent => drop(self.commit(a, Command::Spent(to.clone(), number))),
+                    Ready::Dead(refusal) => drop(self.commit(a, Command::Dead(to.clone(), number, refusal))),
+                    Ready::Stale => stale = Some(number),
+                }
+            }
+            let Some(number) = stale else { return frames };
+            assert!(anew < number, "frame {number} is entered anew and still not as its entry says");
+            (anew, from) = (number, number - 1);
+            let before = self.crashes;
+            self.commit(a, Command::Stale(to.clone(), number));
+            // A cell that fell down in it sends nothing more.
+            if self.crashes > before {
+                return frames;
             }
         }
-        frames
     }
 
     /// `b` takes these frames of `a` in one batch, and acknowledges them.

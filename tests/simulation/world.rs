@@ -393,6 +393,11 @@ impl World {
                         let spent = Command::Spent(self.cells[b].id.clone(), number);
                         self.pending[a].push_back((None, spent));
                     }
+                    Ready::Stale => {
+                        let stale = Command::Stale(self.cells[b].id.clone(), number);
+                        self.pending[a].push_back((None, stale));
+                        self.woken.insert((a, b));
+                    }
                     Ready::Dead(refusal) => panic!("a dead letter without a revocation: {refusal}"),
                 }
             }

@@ -92,8 +92,9 @@ pub struct Entry {
     pub record_hash: Digest,
     /// E: the same in both cells' ledgers.
     pub envelope: Digest,
-    /// The session.
-    pub session_id: SessionId,
+    /// The session; absent for what is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
     /// Whose data it is.
     pub organisation: OrgName,
     /// The data classes of the open parts, and `metadata`; sorted.
@@ -128,7 +129,7 @@ impl Entry {
     pub fn leaf(&self) -> Leaf {
         Leaf {
             index: self.index,
-            session: session_tag(self.session_id),
+            session: self.session_id.map_or(NO_SESSION, session_tag),
             of_session: self.of_session,
             organisation: self.organisation_tag,
             day: self.day,
@@ -165,6 +166,9 @@ impl Leaf {
         canonical(&serde_json::to_value(self).unwrap_or_default())
     }
 }
+
+/// What stands in leaves for what is of no session.
+const NO_SESSION: Digest = Digest([0; 32]);
 
 /// What stands for a session in leaves: SHA-256("asp/1.0 session" || 0x00 || sessionId). Its random bits hide it from
 /// who does not know it.

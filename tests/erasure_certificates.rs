@@ -70,7 +70,12 @@ fn reasons(report: &Report) -> Vec<&'static str> {
 /// Changes one place of the payload and signs it again; with `entered` the audit entry is made to fit as well.
 fn forged(file: &Value, key: &SigningKey, pointer: &str, value: &Value, entered: bool) -> Value {
     let mut payload = file["payload"].clone();
-    *payload.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value.clone();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = payload.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
+    match name.parse::<usize>() {
+        Ok(place) => parent[place] = value.clone(),
+        Err(_) => parent[name] = value.clone(),
+    }
     if entered {
         let mut without = payload.clone();
         without.as_object_mut().unwrap().remove("inclusion");
@@ -92,6 +97,8 @@ async fn a_certificate_verifies_and_no_changed_one_does() -> Result<(), Failure>
     for (pointer, value, reason) in [
         ("/payload/level", json!("logical"), "payload"),
         ("/payload/counts/parts", json!(2), "payload"),
+        ("/status", json!("logical"), "status"),
+        ("/heldBy", json!(["operator"]), "heldBy"),
         ("/requestId", json!("0198f0a0-0000-7000-8000-000000000001"), "certificateId"),
         ("/cells", json!([file["cells"][1]]), "cell key"),
         ("/cells", json!([file["cells"][0]]), "cell key"),
@@ -105,6 +112,11 @@ async fn a_certificate_verifies_and_no_changed_one_does() -> Result<(), Failure>
         let report = judged(&changed);
         assert!(reasons(&report).contains(&reason), "{pointer}: {}", report.to_json());
     }
+
+    let mut noted = file.clone();
+    noted["note"] = json!("every copy is gone");
+    assert_eq!(reasons(&judged(&noted)), ["shape"]);
+    assert_eq!(report.subject()["scope"], file["payload"]["scope"]);
 
     // Signed changes: the cell contradicts its own log, its checkpoint, its peer or itself.
     let other = json!(Digest::of(&[b"other"]));
@@ -132,6 +144,8 @@ async fn a_certificate_verifies_and_no_changed_one_does() -> Result<(), Failure>
         ("/inclusion/checkpoint", json!(checkpoint), false, "checkpoint"),
         ("/inclusion/checkpoint", json!("none"), false, "checkpoint"),
         ("/inclusion", json!(null), false, "entry"),
+        ("/recipients/0/status", json!("done"), true, "recipient"),
+        ("/recipients/0/deferred", json!([{"sessionId": "x", "heldBy": "operator"}]), true, "recipient"),
         ("/recipients/0/certificate", json!(null), true, "recipient"),
         ("/recipients/0/certificate", file["certificate"].clone(), true, "cell"),
         ("/recipients/0/cell", json!("ap-northeast-1"), true, "cell"),

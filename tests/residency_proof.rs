@@ -85,11 +85,29 @@ async fn each_cell_proves_what_left_it_and_the_other_has_imported_the_same() -> 
         let classes = of_first["entries"].as_array().unwrap().iter().flat_map(|e| e["classes"].as_array().unwrap());
         assert!(!classes.into_iter().any(|class| class == "personal"), "the contact stayed at home");
 
-        // A day on which nothing left is proven as well, by the whole tree.
+        let report = judged(&of_day, &pins);
+        assert!(report.warnings().iter().any(|warning| warning.contains("was not over")), "{:?}", report.warnings());
+        assert_eq!(report.subject()["entries"], json!(length(&of_day, "entries")));
+
+        // A day on which nothing left is proven as well, by the whole tree and the peers' word.
         let none = Selection::Day { organisation: org.parse().unwrap(), day: "2020-01-01".parse().unwrap() };
         let empty = proven(&net, cell, none).await?;
         assert_eq!(judged(&empty, &pins).verdict(), Verdict::Verified);
-        assert_eq!(length(&empty, "entries"), 0);
+        assert_eq!((length(&empty, "entries"), length(&empty, "imports")), (0, 1));
+        // Of another day, or of another organisation, it proves nothing.
+        for (member, value) in [("day", json!(today)), ("organisation", json!("else.example"))] {
+            for tag in [None, Some(json!("A".repeat(43))), empty.get("organisationTag").cloned()] {
+                let mut forged = empty.clone();
+                forged[member] = value.clone();
+                match tag {
+                    Some(tag) => forged["organisationTag"] = tag,
+                    None => drop(forged.as_object_mut().unwrap().remove("organisationTag")),
+                }
+                assert_eq!(reason(&judged(&forged, &pins)), Some("selection"));
+            }
+        }
+        let ahead = Selection::Day { organisation: org.parse().unwrap(), day: "2999-01-01".parse().unwrap() };
+        assert_eq!(proven(&net, cell, ahead).await.unwrap_err().code(), "validation_failed");
     }
     let unknown = Selection::Session { session: "0198f0a0-0000-7000-8000-000000000001".parse().unwrap() };
     assert_eq!(proven(&net, HOME, unknown).await.unwrap_err().code(), "not_found");
@@ -202,7 +220,8 @@ fn fitting(what: &str) -> &'static [&'static str] {
     let fits: &[(&str, &[&str])] = &[
         ("/type", &["type"]),
         ("/session", &["selection", "entry"]),
-        ("/cell ", &["cell", "entry", "checkpoint"]),
+        ("/cell ", &["cell", "entry", "checkpoint", "selection"]),
+        ("/claim", &["claim"]),
         ("/entries", &["entry", "shape", "completeness", "root", "inclusion", "consent", "imports"]),
         ("/consents", &["consent", "shape"]),
         ("/checkpoint", &["checkpoint", "completeness", "root"]),
@@ -212,7 +231,7 @@ fn fitting(what: &str) -> &'static [&'static str] {
         ("/imports", &["imports", "shape"]),
         ("/undelivered", &["imports"]),
         ("/revocations", &["revocation", "shape"]),
-        ("/cells", &["cell", "cell key", "checkpoint", "consent", "cosignature", "imports", "shape"]),
+        ("/cells", &["claim", "cell", "cell key", "checkpoint", "consent", "cosignature", "imports", "shape"]),
     ];
     fits.iter().find(|(place, _)| what.starts_with(place)).map_or(&[], |(_, reasons)| reasons)
 }

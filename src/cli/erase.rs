@@ -84,6 +84,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("KIND", "/kind"),
     ("ORGANISATION", "/organisation"),
     ("HELD BY", "/heldBy"),
+    ("KEPT AT", "/deferred"),
     ("OVERDUE", "/overdue"),
     ("REFUSED", "/refused"),
 ];

@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::audit::written;
 use super::failure::Failure;
 use super::running::{self, document};
-use super::verify::{pins, told};
+use super::verify::{Known, told};
 use crate::api::operator::contract::ResidencyProveRequest;
 use crate::api::operator::contract::residency_prove_request::{Day, What};
 use crate::protocol::bundle;
@@ -23,9 +23,8 @@ pub enum Residency {
     Verify {
         /// What `residency prove` wrote.
         file: PathBuf,
-        /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
-        #[arg(long, value_name = "FILE")]
-        ca: Option<PathBuf>,
+        #[command(flatten)]
+        known: Known,
     },
 }
 
@@ -53,9 +52,9 @@ impl Residency {
                 let out = prove.out.clone();
                 written(document(cell.residency_prove(prove.request()).await)?, out.as_deref())
             }),
-            Self::Verify { file, ca } => {
+            Self::Verify { file, known } => {
                 let bytes = std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
-                let report = bundle::verify_bytes(&bytes, &pins(ca.as_deref())?);
+                let report = bundle::verify_bytes(&bytes, &known.pins()?);
                 let status = u8::from(report.verdict() != Verdict::Verified);
                 Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
             }

@@ -1,5 +1,6 @@
 //! `verify`: a transcript, a dispute pack or an erasure certificate, off line: no cell, no network, nothing but the file and what the reader pins.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,7 +11,7 @@ use super::failure::Failure;
 use super::running::text_of;
 use crate::crypto::jwk::PublicKey;
 use crate::protocol::certificate::Authorities;
-use crate::protocol::ids::OrgName;
+use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
 
 /// A transcript and what it is held against.
@@ -18,6 +19,13 @@ use crate::protocol::transcript::{Pins, Report, Verdict, verify_bytes};
 pub struct Verify {
     /// What `session export` writes, or what `erase status ID` prints with --json.
     file: PathBuf,
+    #[command(flatten)]
+    known: Known,
+}
+
+/// What the reader knows from elsewhere.
+#[derive(Debug, Args)]
+pub struct Known {
     /// The CA that issues cells' certificates, PEM; without it cells' keys are taken from the file, with a warning.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -30,14 +38,20 @@ pub struct Verify {
 impl Verify {
     pub fn carry_out(self) -> Result<Answer, Failure> {
         let bytes = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, &error))?;
+        let report = verify_bytes(&bytes, &self.known.pins()?);
+        let status = u8::from(report.verdict() != Verdict::Verified);
+        Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
+    }
+}
+
+impl Known {
+    pub(super) fn pins(&self) -> Result<Pins, Failure> {
         let mut pins = pins(self.ca.as_deref())?;
         for given in &self.consent_key {
             let (organisation, key) = consent_key(given)?;
             pins.organisations.entry(organisation).or_default().push(key);
         }
-        let report = verify_bytes(&bytes, &pins);
-        let status = u8::from(report.verdict() != Verdict::Verified);
-        Ok(Answer::new(report.to_json()).told_as(told(&report)).exit(status))
+        Ok(pins)
     }
 }
 
@@ -64,7 +78,11 @@ fn consent_key(given: &str) -> Result<(OrgName, PublicKey), Failure> {
     Ok((organisation, key))
 }
 
-/// The verdict, how many messages got which, and every reason.
+fn names(cells: &BTreeSet<CellId>) -> String {
+    cells.iter().map(CellId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The verdict, how many messages got which, of what, who else signed, and every reason.
 pub(super) fn told(report: &Report) -> String {
     let count = |verdict| report.messages().values().filter(|found| **found == verdict).count();
     let verdicts = [Verdict::Verified, Verdict::Withheld, Verdict::Erased, Verdict::Corrupt, Verdict::Missing];
@@ -75,6 +93,15 @@ pub(super) fn told(report: &Report) -> String {
     let mut lines = vec![format!("{}{whole}", report.verdict().name())];
     if let Some(line) = lines.first_mut().filter(|_| !counts.is_empty()) {
         *line = format!("{line} ({})", counts.join(", "));
+    }
+    for (member, value) in report.subject() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        lines.push(format!("  {member}: {value}"));
+    }
+    for (by, names) in [("cosigned by", names(report.cosigners())), ("witnessed by", report.witnesses().join(", "))] {
+        if !names.is_empty() {
+            lines.push(format!("  {by}: {names}"));
+        }
     }
     for problem in report.problems() {
         let place = problem.sequence.map_or_else(String::new, |sequence| format!("message {sequence}: "));

@@ -83,6 +83,8 @@ kinds! {
     Subject "subject";
     /// What a cell has imported from a peer.
     Imports "imports";
+    /// What a residency bundle is about.
+    Residency "residency";
     /// An erasure certificate.
     Erasure "erasure";
     /// An organisation's agreement to a consent document (detached payload).

@@ -102,10 +102,23 @@ pub(super) fn answered(erasure: &Erasure) -> bool {
     }
 }
 
+/// What a hold keeps in the cell of a certificate.
+fn deferred(certificate: &str) -> Vec<Value> {
+    let payload = sealing::payload(certificate).unwrap_or_default();
+    payload.get("deferred").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
 pub(super) fn recipients_shown(erasure: &Erasure) -> Value {
     let shown = erasure.recipients.iter().map(|(cell, answer)| match answer {
         Answer::Overdue => json!({"cell": cell, "status": "overdue"}),
-        Answer::Certified(certificate) => json!({"cell": cell, "status": "certified", "certificate": certificate}),
+        Answer::Certified(certificate) => {
+            let mut shown = json!({"cell": cell, "status": "certified", "certificate": certificate});
+            let kept = deferred(certificate);
+            if let (Value::Object(shown), Some(_)) = (&mut shown, kept.first()) {
+                shown.insert("deferred".to_owned(), Value::Array(kept));
+            }
+            shown
+        }
         Answer::Refused(refusal) => json!({"cell": cell, "status": "refused", "certificate": refusal}),
     });
     Value::Array(shown.collect())
@@ -138,6 +151,7 @@ fn in_short(request: Uuid, erasure: &Erasure) -> Value {
         "requestedAt": erasure.requested_at, "orderedBy": erasure.ordered, "status": status(erasure),
         "heldBy": erasure.held_by(),
         "awaiting": (erasure.stage == Stage::Approval).then_some("approval"),
+        "deferred": those(|answer| matches!(answer, Answer::Certified(jws) if !deferred(jws).is_empty())),
         "overdue": those(|answer| matches!(answer, Answer::Overdue)),
         "refused": those(|answer| matches!(answer, Answer::Refused(_))),
     })

@@ -19,7 +19,7 @@ use super::tables::{EXPORTS, IMPORTS, SESSIONS, What};
 use super::transcript::cell_shown;
 use super::view::unavailable;
 use crate::crypto::digest::Digest;
-use crate::protocol::bundle::{BUNDLE, Entry, Imports, Leaf, MAX_LISTED, Selection};
+use crate::protocol::bundle::{BUNDLE, Claimed, Day, Entry, Imports, Leaf, MAX_LISTED, Selection};
 use crate::protocol::checkpoint::Note;
 use crate::protocol::ids::{CellId, ConsentId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -51,9 +51,16 @@ impl Engine {
                 let unknown = || Refusal::new(Code::NotFound, format!("no session {session} in this cell"));
                 super::live::cells_of(&kept.ok_or_else(unknown)?.session, &own).into_iter().collect()
             }
-            Selection::Day { organisation, .. } => {
+            Selection::Day { organisation, day } => {
                 self.home_org(organisation)?;
-                BTreeSet::new()
+                if *day > Day::of(batch.now) {
+                    return Err(Refusal::invalid(
+                        "/day",
+                        format!("a day that has begun, in UTC; now is {}", batch.now),
+                    )
+                    .into());
+                }
+                self.abroad()
             }
         };
         let found = selected(&self.shared, &batch.txn, Log::Exports, selection)?;
@@ -72,6 +79,13 @@ impl Engine {
         let about = selection.to_json().to_string();
         self.audit(batch, "operator", "operator", "residency", about.as_bytes())?;
         Ok(json!({"asked": peers}))
+    }
+
+    /// The peers in other regions: who could have imported something.
+    fn abroad(&self) -> BTreeSet<CellId> {
+        let added = self.facts.peers.iter().filter(|(_, peer)| peer.added.is_some()).map(|(cell, _)| cell);
+        let peers = self.shared.settings.peers.keys().chain(added);
+        peers.filter(|cell| self.shared.settings.leaves_region(&self.facts, cell)).cloned().collect()
     }
 
     /// A peer's question, answered; or its answer, kept if it was asked for.
@@ -146,13 +160,18 @@ fn selected(shared: &Shared, rows: &impl Rows, log: Log, selection: &Selection) 
 }
 
 /// The bundle, with what the peers say of their imports as far as it comes in time.
-pub(super) async fn awaited(shared: &Shared, selection: &Selection, asked: &[CellId]) -> Result<Value, Refusal> {
+pub(super) async fn awaited(
+    shared: &Shared,
+    selection: &Selection,
+    asked: &[CellId],
+    at: Timestamp,
+) -> Result<Value, Refusal> {
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {
         let rows = shared.reader.snapshot().map_err(|fault| unavailable(&fault))?;
         let words = words(&rows, selection, asked).map_err(|fault| unavailable(&fault))?;
         if words.len() == asked.len() || tokio::time::Instant::now() >= end {
-            return bundle(shared, &rows, selection, asked, &words).map_err(|fault| unavailable(&fault))?;
+            return bundle(shared, &rows, selection, (asked, at), &words).map_err(|fault| unavailable(&fault))?;
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -172,7 +191,7 @@ fn bundle(
     shared: &Shared,
     rows: &impl Rows,
     selection: &Selection,
-    asked: &[CellId],
+    (asked, at): (&[CellId], Timestamp),
     words: &BTreeMap<CellId, String>,
 ) -> Result<Result<Value, Refusal>, Fault> {
     let (note, size) = audit::checkpoint(shared, rows, Log::Exports)?;
@@ -206,9 +225,19 @@ fn bundle(
         Selection::Session { .. } => None,
         Selection::Day { organisation, .. } => Some(Digest(ledger_tag(shared, Log::Exports, organisation).0)),
     };
+    let claim = Claimed {
+        cell: shared.settings.cell.clone(),
+        selection: selection.clone(),
+        organisation_tag,
+        tree_size: size,
+        entries: entries.len() as u64,
+        asked: asked.to_vec(),
+        at,
+    };
     let members = json!({
         "type": BUNDLE,
         "cell": shared.settings.cell,
+        "claim": claim.sign(&shared.signer.key),
         "entries": entries,
         "consents": consents,
         "revocations": revocations,

@@ -15,14 +15,14 @@ pub(super) enum Question {
     /// Where they stand in money; since when.
     Nettings(Timestamp),
     /// What they imported.
-    Imports(Selection),
+    Imports(Selection, Timestamp),
 }
 
 impl Question {
     /// The question that a verb asks of the peers, if it does.
     pub fn of(operation: &Operation, now: Timestamp) -> Option<Self> {
         if let Operation::ResidencyProve { selection } = operation {
-            return Some(Self::Imports(selection.clone()));
+            return Some(Self::Imports(selection.clone(), now));
         }
         (*operation == Operation::LedgerReconcile).then_some(Self::Nettings(now))
     }
@@ -31,10 +31,10 @@ impl Question {
     pub async fn answered(self, shared: &Shared, value: &Value) -> Result<Value, Refusal> {
         match self {
             Self::Nettings(since) => netting::awaited(shared, since).await,
-            Self::Imports(selection) => {
+            Self::Imports(selection, at) => {
                 let asked = value.get("asked").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
                 let asked: Vec<CellId> = asked.iter().filter_map(|cell| cell.as_str()?.parse().ok()).collect();
-                proving::awaited(shared, &selection, &asked).await
+                proving::awaited(shared, &selection, &asked, at).await
             }
         }
     }

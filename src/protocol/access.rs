@@ -31,6 +31,8 @@ pub(super) fn verify(file: &Value, pins: &Pins) -> Report {
         Ok(_) => report.problem("payload", "`payload` is not what `export` signs"),
         Err(why) => report.problem("export", format!("expected a JWS of kind subject by cell {cell}: {why}")),
     }
+    report.about_members(file, &["type"]);
+    report.about_members(file.get("payload").unwrap_or(&Value::Null), &["cell", "organisation", "at"]);
     for (place, part) in list(&file["payload"], "parts", &mut report).iter().enumerate() {
         if let Err(why) = opens(part) {
             report.problem("part", format!("part {place}: {why}"));

@@ -35,6 +35,7 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
     let Some(cell) = text(file, "cell").and_then(|id| id.parse::<CellId>().ok()) else {
         return report.problem("cell", "expected `cell`, the cell whose log this is");
     };
+    report.about_members(file, &["type", "cell", "entry"]);
     match text(file, "type") {
         Some(EXPORT) => whole(file, &cell, &cells, pins, report),
         Some(PROOF) => one(file, &cell, &cells, report),
@@ -44,6 +45,7 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
 
 fn whole(file: &Value, cell: &CellId, cells: &Cells, pins: &Pins, report: &mut Report) {
     let Some(checkpoint) = signed(text(file, "checkpoint"), "audit", cell, cells, report) else { return };
+    report.about("entries", checkpoint.size.into());
     let entries: Vec<&Value> = list(file, "entries", report).iter().collect();
     for (place, entry) in entries.iter().enumerate() {
         if entry.get("index").and_then(Value::as_u64) != Some(place as u64) {

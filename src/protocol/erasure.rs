@@ -5,6 +5,8 @@
 //! hold no file can prove: that stays the cell's signed word.
 //! Source: docs/spec/federation.md section 4 ("Certificate"), docs/spec/details.md S12.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -45,6 +47,8 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
         report.problem("certificateId", "the certificate is of another request than `requestId`");
     }
     judge(&payload, &cells, &mut report);
+    shown_beside(file, &payload, &mut report);
+    about(&payload, &mut report);
     let recipients = list(&payload, "recipients", &mut report);
     if recipients.len() > MOST_RECIPIENTS {
         report.problem("recipient", format!("{} recipients; expected at most {MOST_RECIPIENTS}", recipients.len()));
@@ -53,6 +57,50 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
         judge_recipient(recipient, &payload, &cells, &mut report);
     }
     report
+}
+
+/// What stands beside the signed payload is shown for people, and says what the payload does.
+fn shown_beside(file: &Value, payload: &Value, report: &mut Report) {
+    if file.get("status").is_some_and(|status| Some(status) != payload.get("level")) {
+        report.problem("status", format!("`status` is not the level that is signed, {}", payload["level"]));
+    }
+    let held: BTreeSet<&str> = deferred(payload).iter().filter_map(|held| text(held, "heldBy")).collect();
+    let shown = file.get("heldBy").and_then(Value::as_array);
+    let shown: Option<BTreeSet<&str>> = shown.map(|all| all.iter().filter_map(Value::as_str).collect());
+    if file.get("heldBy").is_some() && shown != Some(held) {
+        report.problem("heldBy", "`heldBy` is not what the certificate's `deferred` says");
+    }
+    let known = ["requestId", "status", "heldBy", "certificate", "payload", "cells"];
+    for name in file.as_object().into_iter().flat_map(|members| members.keys()) {
+        if !known.contains(&name.as_str()) {
+            report.problem("shape", format!("`{name}` is signed by nobody"));
+        }
+    }
+}
+
+/// What a certificate says of the parts that a hold keeps.
+fn deferred(payload: &Value) -> &[Value] {
+    payload.get("deferred").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// What was erased, where and how far; what is still there is said aloud.
+fn about(payload: &Value, report: &mut Report) {
+    let members = ["type", "cell", "scope", "ground", "requestedAt", "completedAt", "level", "counts"];
+    report.about_members(payload, &members);
+    if let (Some("sealed"), Some(at)) = (text(payload, "level"), payload.pointer("/inclusion/entry/at")) {
+        report.about("sealedAt", at.clone());
+    }
+    if let Some(cell) = text(payload, "cell") {
+        kept_back(cell, payload, report);
+    }
+}
+
+fn kept_back(cell: &str, payload: &Value, report: &mut Report) {
+    let deferred = deferred(payload);
+    if !deferred.is_empty() {
+        let sessions: BTreeSet<&str> = deferred.iter().filter_map(|held| text(held, "sessionId")).collect();
+        report.warn(format!("cell {cell} still holds what a hold keeps of {} sessions", sessions.len()));
+    }
 }
 
 /// The payload of a certificate, if the cell that it names, or the one expected, signed it.
@@ -142,8 +190,12 @@ fn judge_recipient(recipient: &Value, of: &Value, cells: &Cells, report: &mut Re
     let (Some(cell), Some(status)) = (cell, text(recipient, "status")) else {
         return report.problem("recipient", "expected a recipient's `cell` and `status`");
     };
-    if status != "certified" {
-        return;
+    match status {
+        "certified" => {}
+        "refused" | "overdue" => {
+            return report.warn(format!("cell {cell} has not erased it: {status}"));
+        }
+        _ => return report.problem("recipient", format!("expected certified, refused or overdue of cell {cell}")),
     }
     let Some(jws) = text(recipient, "certificate") else {
         return report
@@ -154,4 +206,8 @@ fn judge_recipient(recipient: &Value, of: &Value, cells: &Cells, report: &mut Re
         report.problem("recipient", format!("the certificate of cell {cell} is of another request"));
     }
     judge(&payload, cells, report);
+    if deferred(recipient) != deferred(&payload) {
+        report.problem("recipient", format!("`deferred` of cell {cell} is not what its certificate says"));
+    }
+    kept_back(cell.as_str(), &payload, report);
 }

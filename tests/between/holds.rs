@@ -9,6 +9,7 @@ use asp_cell::engine::tables::{AGENTS, SEATED};
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::time::Timestamp;
+use asp_cell::protocol::transcript::{Pins, verify_bytes};
 use asp_cell::store::{Order, View as _};
 use asp_cell::wire::frame::{Body, Item, Order as FrameOrder};
 use serde_json::{Value, json};
@@ -105,6 +106,9 @@ fn what_no_hold_protects_goes_at_once() {
         if at_peer {
             assert_eq!(partly["payload"]["deferred"], json!([]));
             assert_eq!(peers_payload(&partly)["deferred"], deferred);
+            assert_eq!(partly["payload"]["recipients"][0]["deferred"], deferred, "and it is said aloud");
+            let all = net.look(0, Operation::EraseStatus { request: None });
+            assert_eq!(all["requests"][0]["deferred"], json!(["cell-1"]));
         } else {
             assert_eq!(partly["payload"]["deferred"], deferred);
             assert_eq!(partly["heldBy"], json!(["operator"]));
@@ -113,6 +117,11 @@ fn what_no_hold_protects_goes_at_once() {
             !reads(&net, &buyer, free, "Ada Byron") && !reads(&net, &seller, free, "Ada Byron"),
             "unrelated data goes at once"
         );
+        // Whoever verifies the certificate is told who still has something.
+        let report = verify_bytes(partly.to_string().as_bytes(), &Pins::default());
+        let cell = format!("cell {}", net.cells[holder].id);
+        let told = report.warnings().iter().any(|warning| warning.contains(&cell) && warning.contains("a hold keeps"));
+        assert!(told, "{}", report.to_json());
         assert_eq!(reads(&net, &buyer, kept, "Ada Byron"), !at_peer);
         assert!(reads(&net, &seller, kept, "Ada Byron"), "a hold of either cell keeps the copy there");
         // What comes after belongs to nobody's request.
@@ -127,6 +136,7 @@ fn what_no_hold_protects_goes_at_once() {
         assert_eq!((&done["payload"]["deferred"], &done["heldBy"]), (&json!([]), &json!([])));
         assert_eq!(peers_payload(&done)["deferred"], json!([]));
         assert_eq!(done["payload"]["counts"]["parts"], 2);
+        assert_eq!(done["payload"]["recipients"][0].get("deferred"), None);
     }
 }
 

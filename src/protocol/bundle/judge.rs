@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::claim::Claimed;
 use super::imports::{Imports, MAX_LISTED, Selection};
 use super::leaf::{Day, Entry, Leaf, session_tag};
 use crate::crypto::digest::Digest;
@@ -54,8 +55,13 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
     let consents = Consents::read(file, pins, report);
     let entries = entries(file, report);
     let bundle = Bundle { file, selection, cell, cells: &cells, consents: &consents, entries: &entries };
+    let Some(claimed) = bundle.claimed(report) else { return };
+    bundle.about(&claimed, report);
     bundle.selected(report);
     if let Some(checkpoint) = signed(text(file, "checkpoint"), "exports", &bundle.cell, &cells, report) {
+        if checkpoint.size != claimed.tree_size {
+            report.problem("claim", format!("it is of a ledger of {} entries", claimed.tree_size));
+        }
         bundle.complete(&checkpoint, report);
         bundle.included(&checkpoint, report);
     }
@@ -66,7 +72,10 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
         }
     }
     bundle.needed(report);
-    bundle.imported(report);
+    bundle.imported(&claimed, report);
+    if claimed.entries != entries.len() as u64 {
+        report.problem("claim", format!("the cell signed {} entries", claimed.entries));
+    }
 }
 
 /// The entries, each of exactly its shape.
@@ -102,12 +111,60 @@ struct Bundle<'f> {
 }
 
 impl Bundle<'_> {
+    /// The cell's word for what its bundle is about.
+    fn claimed(&self, report: &mut Report) -> Option<Claimed> {
+        let key_of = |claimed: &Claimed, kid: &str| {
+            self.cells.keys(&claimed.cell).find(|key| key.thumbprint().to_string() == kid).copied()
+        };
+        let jws = text(self.file, "claim").unwrap_or_default();
+        match Claimed::verify(jws, key_of) {
+            Ok(claimed) => Some(claimed),
+            Err(why) => {
+                report.problem("claim", format!("expected `claim`, a JWS of kind residency by the cell: {why}"));
+                None
+            }
+        }
+    }
+
+    /// What is claimed is what the file shows; a day is proven when it is over.
+    fn about(&self, claimed: &Claimed, report: &mut Report) {
+        let tag = self.file.get("organisationTag").and_then(Value::as_str).and_then(Digest::parse);
+        if claimed.cell != self.cell || claimed.selection != self.selection {
+            report.problem("selection", "the cell signed a bundle about something else");
+        }
+        if claimed.organisation_tag != tag {
+            report.problem("claim", "the cell signed another organisationTag");
+        }
+        match &self.selection {
+            Selection::Session { session } => report.about("session", json!(session)),
+            Selection::Day { organisation, day } => {
+                report.about("organisation", json!(organisation));
+                report.about("day", json!(day));
+                match (*day).cmp(&Day::of(claimed.at)) {
+                    std::cmp::Ordering::Less => {}
+                    std::cmp::Ordering::Equal => {
+                        report.warn(format!("{day} was not over at {}: more may have left since", claimed.at));
+                    }
+                    std::cmp::Ordering::Greater => report.problem("selection", format!("{day} had not begun")),
+                }
+            }
+        }
+        report.about("type", json!(BUNDLE));
+        report.about("cell", json!(self.cell));
+        report.about("at", json!(claimed.at));
+        report.about("entries", json!(self.entries.len()));
+    }
+
     /// Each entry is of what the bundle is about, and of this cell.
     fn selected(&self, report: &mut Report) {
         for entry in self.entries {
             let right = match &self.selection {
                 Selection::Session { session } => entry.session_id == Some(*session),
-                Selection::Day { organisation, day } => entry.organisation == *organisation && entry.day == *day,
+                Selection::Day { organisation, day } => {
+                    entry.organisation == *organisation
+                        && entry.day == *day
+                        && Some(entry.organisation_tag) == self.tag()
+                }
             };
             if !right || entry.from != self.cell || entry.to == self.cell {
                 let detail = format!("entry {} is not of what the bundle is about, or not an export", entry.index);
@@ -201,7 +258,7 @@ impl Bundle<'_> {
     /// The organisation's tag in this ledger; where it has no entry there is no leaf under it either.
     fn tag(&self) -> Option<Digest> {
         let shown = self.file.get("organisationTag").and_then(Value::as_str).and_then(Digest::parse);
-        self.entries.first().map(|entry| entry.organisation_tag).or(shown)
+        shown.or_else(|| self.entries.first().map(|entry| entry.organisation_tag))
     }
 
     /// The entries are the first, second and so on of the selection, and stand in the order of their places.
@@ -354,7 +411,7 @@ impl Bundle<'_> {
     }
 
     /// What the peers have signed of their imports is what left for them.
-    fn imported(&self, report: &mut Report) {
+    fn imported(&self, claimed: &Claimed, report: &mut Report) {
         let mut left: BTreeMap<&CellId, Vec<&Entry>> = BTreeMap::new();
         for entry in self.entries {
             left.entry(&entry.to).or_default().push(entry);
@@ -379,12 +436,17 @@ impl Bundle<'_> {
                 Err(why) => report.problem("imports", why),
             }
         }
-        for cell in left.keys().filter(|cell| !spoken.contains(**cell)) {
+        report.about("importers", json!(spoken));
+        let expected: BTreeSet<&CellId> = left.keys().copied().chain(&claimed.asked).collect();
+        for cell in expected.into_iter().filter(|cell| !spoken.contains(*cell)) {
             if silent.contains(cell.as_str()) {
                 report.warn(format!("cell {cell} has not said what it imported: nobody but {} says so", self.cell));
             } else {
                 report.problem("imports", format!("what cell {cell} says of its imports is not in the file"));
             }
+        }
+        if spoken.is_empty() {
+            report.warn(format!("no other cell has said what it imported: this is the word of {} alone", self.cell));
         }
         if !undelivered.is_empty() {
             report.warn(format!("{} entries were queued and not imported by their peers yet", undelivered.len()));

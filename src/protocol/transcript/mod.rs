@@ -31,11 +31,11 @@ pub use report::{Problem, Report, Verdict};
 
 use crate::crypto::json::{Rules, read};
 use crate::crypto::jwk::PublicKey;
-use crate::protocol::access;
 use crate::protocol::certificate::Authorities;
 use crate::protocol::erasure;
 use crate::protocol::ids::{CellId, OrgName};
 use crate::protocol::witness::VerifierKey;
+use crate::protocol::{access, audit, bundle};
 use agents::Agents;
 use cells::Cells;
 use consents::Consents;
@@ -85,8 +85,10 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
     }
     let mut report = Report::default();
     if text(file, "type") != Some("asp/1.0 transcript") {
-        report.problem("type", "expected type \"asp/1.0 transcript\"");
+        return misplaced(file, report);
     }
+    report.about_members(file, &["type", "exportedBy", "exportedAt"]);
+    report.about_members(file.get("session").unwrap_or(&Value::Null), &["sessionId"]);
     let cells = Cells::read(file, pins, &mut report);
     let consents = Consents::read(file, pins, &mut report);
     let agents = Agents::read(file, consents.valid(), &cells, &mut report);
@@ -102,6 +104,24 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
     if report.verdict() == Verdict::Verified {
         replay::compare(&evidence, &mut report);
     }
+    report
+}
+
+/// What is no transcript, and what reads it.
+fn misplaced(file: &Value, mut report: Report) -> Report {
+    let of = |command: &str| format!("`{command}` checks a file of this type");
+    let detail = match text(file, "type") {
+        Some(bundle::BUNDLE) => of("residency verify"),
+        Some(audit::EXPORT | audit::PROOF) => of("audit verify"),
+        Some(other) => format!(
+            "{other:?} is nothing to verify here; expected a transcript, a dispute pack, a data subject's export or an erasure certificate"
+        ),
+        None if file.get("requestId").is_some() => {
+            format!("an erasure that is {} has no certificate yet", text(file, "status").unwrap_or("under way"))
+        }
+        None => "expected a transcript, a dispute pack, a data subject's export or an erasure certificate".to_owned(),
+    };
+    report.problem("type", detail);
     report
 }
 

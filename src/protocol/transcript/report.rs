@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::protocol::ids::CellId;
 
@@ -57,6 +57,7 @@ pub struct Report {
     warnings: Vec<String>,
     cosigners: BTreeSet<CellId>,
     witnesses: Vec<String>,
+    about: Map<String, Value>,
     corrupt: bool,
 }
 
@@ -91,6 +92,12 @@ impl Report {
         &self.cosigners
     }
 
+    /// The outside witnesses that have signed a log, and when.
+    #[must_use]
+    pub fn witnesses(&self) -> &[String] {
+        &self.witnesses
+    }
+
     pub(in crate::protocol) fn cosigner(&mut self, cell: CellId) {
         self.cosigners.insert(cell);
     }
@@ -98,6 +105,26 @@ impl Report {
     /// An outside witness that has signed a log, and when.
     pub(in crate::protocol) fn witness(&mut self, told: String) {
         self.witnesses.push(told);
+    }
+
+    /// What the file is and of what it speaks, as far as it was looked at; true where the verdict is `verified`.
+    pub(in crate::protocol) fn about(&mut self, member: &str, value: Value) {
+        self.about.insert(member.to_owned(), value);
+    }
+
+    /// Members of a document that say what it is.
+    pub(in crate::protocol) fn about_members(&mut self, document: &Value, members: &[&str]) {
+        for member in members {
+            if let Some(value) = document.get(member) {
+                self.about(member, value.clone());
+            }
+        }
+    }
+
+    /// What was verified: which kind of file, whose, about what, of when.
+    #[must_use]
+    pub const fn subject(&self) -> &Map<String, Value> {
+        &self.about
     }
 
     /// `verify` of docs/spec/details.md S21.
@@ -116,6 +143,7 @@ impl Report {
             "messages": self.messages.iter().map(message).collect::<Vec<_>>(),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "warnings": self.warnings,
+            "about": self.about,
         });
         if let Value::Object(members) = &mut shown {
             let signed = [("cosigners", json!(self.cosigners)), ("witnesses", json!(self.witnesses))];

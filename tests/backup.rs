@@ -484,3 +484,44 @@ async fn a_restored_cell_that_went_on_alone_is_refused_all_the_same() -> Result<
     assert_eq!(seller.record(session, there.sequence, SOON).await?["hash"], json!(there.hash), "told once, kept");
     Ok(())
 }
+
+/// The consent's status in a cell.
+async fn consent_of(net: &Federation, cell: &str) -> Result<Value, Failure> {
+    let list = net.cell(cell)?.operate(Operation::ConsentList).await?;
+    Ok(list["consents"][0].clone())
+}
+
+/// The peer revoked since the backup: the restored cell hears of it over the first link, before anything leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_since_the_backup_comes_back_from_the_peer() -> Result<(), Failure> {
+    let (mut net, buyer, seller, _) = start().await?;
+    let file = backup(&net, "cell.backup").await?;
+    let consent = consent_of(&net, ABROAD).await?["document"]["consentId"].as_str().unwrap().parse().unwrap();
+    let (org, reason) = ("beta.example".parse().unwrap(), Some("decision 7".to_owned()));
+    net.cell(ABROAD)?.operate(Operation::ConsentRevoke { consent, org, reason }).await?;
+    let end = tokio::time::Instant::now() + SOON;
+    while consent_of(&net, HOME).await?["status"] != "revoked" {
+        assert!(tokio::time::Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let dir = lose(&mut net)?;
+    restore(&file, &dir, &Since::Nothing);
+    net.restart(HOME).await?;
+    behind(&net, HOME).await?;
+    forward(&net, HOME, ABROAD).await?;
+    forward(&net, ABROAD, HOME).await?;
+    // Asked while nobody has told it yet: what is queued now must not leave either.
+    let early = deal::open(&buyer, &[&seller]).await;
+    net.linked(HOME, ABROAD, Duration::from_secs(30)).await?;
+    let end = tokio::time::Instant::now() + SOON;
+    while consent_of(&net, HOME).await?["status"] != "revoked" {
+        assert!(tokio::time::Instant::now() < end, "{}", consent_of(&net, HOME).await?);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(early.is_err(), "nobody can be asked under it");
+    let refused = deal::open(&buyer, &[&seller]).await.unwrap_err().to_string();
+    assert!(refused.contains("consent_revoked"), "{refused}");
+    let there = net.cell(ABROAD)?.operate(Operation::SessionList).await?;
+    assert_eq!(there["sessions"].as_array().unwrap().len(), 1, "no INVITE has left under it: {there}");
+    Ok(())
+}

@@ -159,8 +159,8 @@ impl Handle {
         let (shared, from, now) = (Arc::clone(&self.shared), peer.clone(), self.now());
         let checked = tokio::task::spawn_blocking(move || Checked::of(&shared, &from, &bytes, now)).await;
         let checked = checked.map_err(|_| Refusal::new(Code::Unspecified, "a frame's check stopped"))?;
-        if !matches!(checked, Checked(Passed::Revocation { .. })) {
-            return Err(Refusal::new(Code::PolicyViolation, "only a revocation goes before the outbox"));
+        if !matches!(checked, Checked(Passed::Revocation { .. } | Passed::Held(_) | Passed::Told(_))) {
+            return Err(Refusal::new(Code::PolicyViolation, "only what concerns consents goes before the outbox"));
         }
         self.ask_patiently(Command::Urgent(peer.clone(), checked)).await.map(|_| ())
     }

@@ -116,8 +116,14 @@ impl Engine {
         Ok(())
     }
 
-    /// What a peer's cell sent: an offer, a counter or an acceptance.
-    pub(super) fn take_consent(&mut self, batch: &mut Batch<'_>, peer: &CellId, consent: &Json) -> Step<()> {
+    /// What a peer's cell sent: an offer, a counter or an acceptance; `again`: what this cell may have had and lost.
+    pub(super) fn take_consent(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &CellId,
+        consent: &Json,
+        again: bool,
+    ) -> Step<()> {
         let consent = Consent::read(&consent.value()).map_err(|why| why.refusal("/consent"))?;
         let clauses = consent.document.clauses();
         let id = clauses.consent_id;
@@ -131,8 +137,19 @@ impl Engine {
         if !self.facts.consents.contains_key(&id) {
             self.room_for_offers(peer, batch.now)?;
         }
-        let received = Negotiation::receive(self.facts.consents.get(&id), consent, &from, batch.now)?;
-        if self.facts.consents.get(&id) == Some(&received) {
+        let known = self.facts.consents.get(&id);
+        let received = if again {
+            let own = consent.document.other_party(&from).map(|party| party.organisation.clone());
+            let taken = Negotiation::recall(known, consent, &from, batch.now)?;
+            // What was agreed may be beyond what the organisation's policy was when the backup was made.
+            match own.as_ref().and_then(|own| Some((own, self.facts.orgs.get(own)?))) {
+                Some((own, row)) => taken.under(own, &row.policy),
+                None => taken,
+            }
+        } else {
+            Negotiation::receive(known, consent, &from, batch.now)?
+        };
+        if known == Some(&received) {
             return Ok(());
         }
         self.audit(batch, "consent", from.as_str(), &id.to_string(), digest.bytes())?;

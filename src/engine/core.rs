@@ -174,20 +174,26 @@ impl Engine {
             self.look_again(id);
         }
         if !batch.wrote {
+            self.publish_facts(batch.facts_changed);
             return Ok(batch.effects);
         }
         self.enter_erasures(&mut batch)?;
         self.note_written(&mut batch)?;
         self.shared.vault.sync()?;
         batch.txn.commit()?;
-        if batch.facts_changed {
-            self.shared.facts.store(Arc::clone(&self.facts));
-        }
+        self.publish_facts(batch.facts_changed);
         self.publish_directory();
         if self.live.len() > LIVE_SESSIONS {
             self.live.clear();
         }
         Ok(batch.effects)
+    }
+
+    /// Readers see the facts as they are now.
+    fn publish_facts(&self, changed: bool) {
+        if changed {
+            self.shared.facts.store(Arc::clone(&self.facts));
+        }
     }
 
     fn publish_directory(&mut self) {

@@ -4,7 +4,8 @@
 //! own cell, within [`AGREED_FOR`]. Then, in one commit before the first frame: this cell's numbers go on after the
 //! last that the peer has, what still waits is numbered anew, and every open session whose host is the cell that fell
 //! behind is frozen in both: the host may give a place a second time that the peer has seen filled. What is hosted by
-//! the other cell is whole there and is asked for. Signatures that the peers' logs have broken stay as they are.
+//! the other cell is whole there and is asked for; what was agreed and revoked since comes back as at every link
+//! (`reminding`). Signatures that the peers' logs have broken stay as they are.
 //! Source: docs/spec/federation.md section 4 (Backups), docs/decisions.md "Backup and restore".
 
 use serde_json::{Value, json};

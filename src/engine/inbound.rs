@@ -24,7 +24,7 @@ use crate::protocol::statement::{KeyStatement, Statement as _, SystemProof};
 use crate::protocol::time::Timestamp;
 use crate::protocol::url::Target;
 use crate::wire::frame::{
-    About, Assent, Body, Boxed, Frame, Note, Order, PartFrame, Placed, Profile, Relied, Said, Submit,
+    About, Assent, Body, Boxed, Frame, Held, Note, Order, PartFrame, Placed, Profile, Relied, Said, Submit, Told,
 };
 
 /// A frame that passed every check that needs no state; the writer takes nothing else.
@@ -75,6 +75,8 @@ pub(super) enum Passed {
         certificate: String,
     },
     Statement(Box<Stated>),
+    Held(Held),
+    Told(Told),
     /// Refused for good; whoever sent a message or a record is told.
     Bad {
         refusal: Refusal,
@@ -118,7 +120,9 @@ impl Checked {
             | Body::Revocation { .. }
             | Body::Erase(_)
             | Body::Erased { .. }
-            | Body::Statement { .. } => None,
+            | Body::Statement { .. }
+            | Body::ConsentsHeld(_)
+            | Body::ConsentsTold(_) => None,
         };
         let checker = Checker { shared, peer, now };
         Self(checker.pass(frame).unwrap_or_else(|refusal| Passed::Bad { refusal, message }))
@@ -155,6 +159,8 @@ impl Checker<'_> {
             Body::Erase(order) => Ok(Passed::Erase(order)),
             Body::Erased { request, certificate } => Ok(Passed::Erased { request, certificate }),
             Body::Statement { said, about, jws, relied, at } => self.statement(said, about, jws, (relied, at)),
+            Body::ConsentsHeld(held) => Ok(Passed::Held(held)),
+            Body::ConsentsTold(told) => Ok(Passed::Told(told)),
         }
     }
 

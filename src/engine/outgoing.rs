@@ -51,8 +51,9 @@ pub fn ready(
     now: Timestamp,
 ) -> Result<Vec<(u64, Ready)>, Fault> {
     let facts = shared.facts.load_full();
-    if facts.untold.contains_key(peer) {
-        // First the peer must have taken the revocations (`engine::revoking`).
+    if facts.untold.contains_key(peer) || facts.waits_for(peer) {
+        // First the peer must have taken the revocations (`engine::revoking`), and told what it knows of consents
+        // (`engine::reminding`).
         return Ok(Vec::new());
     }
     let rows = shared.reader.snapshot()?;

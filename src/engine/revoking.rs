@@ -29,6 +29,8 @@ use crate::wire::link::MAX_URGENT;
 
 /// Queued frames looked at in one step.
 const STEP: usize = 512;
+/// The longest reason of a revocation, in bytes.
+const MAX_REASON: usize = 4096;
 
 impl Engine {
     /// `consent revoke`: ends it here before the command returns, and tells the other cell before all else.
@@ -41,6 +43,13 @@ impl Engine {
     ) -> Step<Value> {
         let known = self.negotiation(id)?;
         let row = self.org(org)?;
+        if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+            return Err(Refusal::invalid("/reason", format!("at most {MAX_REASON} bytes")).into());
+        }
+        if known.revoked_by(org).is_some() {
+            // Its first word stands, and has gone to the peer.
+            return Ok(known.to_json(batch.now));
+        }
         let statement = Revocation {
             consent_id: id,
             version: known.latest().document.clauses().version,
@@ -60,15 +69,18 @@ impl Engine {
             facts.untold.entry(peer.clone()).or_default().insert(id, jws);
         });
         batch.effects.peers.insert(peer.clone());
-        if known.agreed().next().is_some() {
+        if known.agreed().next().is_some() && known.revoked().is_none() {
             batch.effects.cut.insert(peer.clone());
         }
-        self.end_consent(batch, org, &peer, &revoked)?;
+        self.revoked_anew(batch, (org, &peer), &known, &revoked)?;
         Ok(revoked.to_json(batch.now))
     }
 
     /// The peer has taken the revocation: its outbox goes on.
     pub(super) fn told(&mut self, batch: &mut Batch<'_>, peer: &CellId, key: [u8; 16]) {
+        if self.reminder_taken(batch, peer, key) {
+            return;
+        }
         let id = ConsentId(Uuid::from_bytes(key));
         batch.remove(&UNTOLD, &(peer.clone(), id));
         self.change_facts(batch, |facts| {
@@ -82,7 +94,7 @@ impl Engine {
         batch.effects.peers.insert(peer.clone());
     }
 
-    /// The other side revoked.
+    /// The other side revoked; or it still has what this side said when it did.
     pub(super) fn take_revocation(
         &mut self,
         batch: &mut Batch<'_>,
@@ -92,26 +104,46 @@ impl Engine {
     ) -> Step<()> {
         let known = self.negotiation(id)?;
         let shared = self.shared.clone();
-        let facts = self.facts.clone();
         let parties = known.latest().document.clauses().parties.clone();
         let keys: Vec<_> = known.agreed().chain([known.latest()]).flat_map(|c| c.keys.clone()).collect();
         let statement = Revocation::verify(jws, |statement, kid| {
             let party = parties.iter().find(|party| party.organisation == statement.organisation)?;
-            if party.cell != *peer {
-                return None;
-            }
             let own =
                 keys.iter().find(|(of, key)| *of == statement.organisation && key.thumbprint().to_string() == kid);
-            own.map(|(_, key)| *key).or_else(|| facts.peer_key(peer, kid))
+            own.map(|(_, key)| *key).or_else(|| shared.key_of(&party.cell, kid))
         });
         let statement = statement.map_err(|why| Refusal::new(Code::ProofInvalid, format!("the revocation: {why}")))?;
-        if known.revoked().is_some() {
-            return Ok(());
-        }
         let own = parties.iter().find(|party| party.cell == shared.settings.cell);
         let own = own.ok_or_else(|| not_a_party_cell(&shared.settings.cell))?.organisation.clone();
-        let revoked = known.revoke(Revoked::of(&statement, jws.to_owned()))?;
-        self.end_consent(batch, &own, peer, &revoked)
+        if parties.iter().all(|party| party.cell != *peer) {
+            return Err(not_a_party_cell(peer).into());
+        }
+        let said = Revoked::of(&statement, jws.to_owned());
+        let revoked = if said.organisation == own { known.recall_revocation(said) } else { known.revoke(said) }?;
+        self.revoked_anew(batch, (&own, peer), &known, &revoked)
+    }
+
+    /// One more word that ends the consent, if it is one: what ended before has no more to stop.
+    fn revoked_anew(
+        &mut self,
+        batch: &mut Batch<'_>,
+        (own, peer): (&OrgName, &CellId),
+        known: &Negotiation,
+        revoked: &Negotiation,
+    ) -> Step<()> {
+        if revoked == known {
+            return Ok(());
+        }
+        if known.revoked().is_none() {
+            return self.end_consent(batch, own, peer, revoked);
+        }
+        let id = revoked.consent_id();
+        self.audit(batch, "consent", own.as_str(), &id.to_string(), b"revoked")?;
+        batch.put(&CONSENTS, &id, revoked)?;
+        self.change_facts(batch, |facts| {
+            facts.consents.insert(id, revoked.clone());
+        });
+        Ok(())
     }
 
     /// Nothing of it is sent from here on: what is queued is dead, what is hosted here is escalated, what is a
@@ -258,16 +290,22 @@ fn pairs(kept: &Kept, here: &CellId) -> BTreeSet<(OrgName, OrgName)> {
 /// A frame that goes before an outbox: its key and its bytes.
 pub type Urgent = ([u8; 16], Vec<u8>);
 
-/// What goes to `peer` before its outbox: revocations that it has not taken, some at a time.
+/// What goes to `peer` before its outbox: what is asked and answered of consents at the start of a link, and revocations
+/// that it has not taken, some at a time.
 pub fn urgent(shared: &Shared, peer: &CellId) -> Result<Vec<Urgent>, Refusal> {
     let facts = shared.facts.load();
-    let Some(untold) = facts.untold.get(peer) else { return Ok(Vec::new()) };
-    let frame = |(id, statement): (&ConsentId, &String)| {
+    let mut all: Vec<Urgent> = facts.reminders(peer).cloned().collect();
+    let Some(untold) = facts.untold.get(peer) else { return Ok(all) };
+    let frame = |(id, statement): (&ConsentId, &String)| -> Result<Urgent, Refusal> {
         let body = Body::Revocation { consent_id: *id, statement: statement.clone() };
         let frame = Frame { from: shared.settings.cell.clone(), to: peer.clone(), on_behalf_of: None, body };
         Ok((*id.0.as_bytes(), frame.encode()?))
     };
-    untold.iter().take(MAX_URGENT).map(frame).collect()
+    let room = MAX_URGENT.saturating_sub(all.len());
+    for revocation in untold.iter().take(room).map(frame) {
+        all.push(revocation?);
+    }
+    Ok(all)
 }
 
 impl Facts {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
+use super::reminding::Reminding;
 use super::tables::{Org, Peer};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::NoteKey;
@@ -84,6 +85,8 @@ pub struct Facts {
     pub peers: BTreeMap<CellId, Peer>,
     /// Revocations that peers have not taken yet; until they have, nothing else is sent to them.
     pub untold: BTreeMap<CellId, BTreeMap<ConsentId, String>>,
+    /// What this cell and its peers are telling each other of their consents over the links that are up.
+    pub reminding: BTreeMap<CellId, Reminding>,
 }
 
 impl Facts {

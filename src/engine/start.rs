@@ -160,6 +160,7 @@ fn facts(rows: &Read) -> Result<Facts, Fault> {
         consents: consents.into_iter().collect(),
         peers: peers.into_iter().collect(),
         untold,
+        reminding: BTreeMap::new(),
     })
 }
 

@@ -78,11 +78,13 @@ impl Engine {
             Passed::Want { session, after } => self.take_want(batch, peer, session, after),
             Passed::Assent(assent) => self.take_assent(batch, peer, *assent),
             Passed::Organisations(organisations) => self.take_organisations(batch, peer, organisations),
-            Passed::Consent(consent) => self.take_consent(batch, peer, &consent),
+            Passed::Consent(consent) => self.take_consent(batch, peer, &consent, false),
             Passed::Revocation { consent, statement } => self.take_revocation(batch, peer, consent, &statement),
             Passed::Erase(order) => self.take_order(batch, peer, order),
             Passed::Erased { request, certificate } => self.take_answer(batch, peer, request, certificate),
             Passed::Statement(stated) => self.take_statement(batch, peer, *stated),
+            Passed::Held(held) => self.take_held(batch, peer, &held),
+            Passed::Told(told) => self.take_told(batch, peer, &told),
             Passed::Bad { refusal, message: Some((session, message)) } => {
                 batch.effects.alarms.push(format!("a frame of peer {peer} was refused: {refusal}"));
                 return self.queue(batch, peer, What::Refused { session, message, refusal });
@@ -539,6 +541,7 @@ impl Engine {
         let jwks = merged(row.jwks.as_deref(), &said.jwks);
         // Told anew at each link: the peer may have missed a change while it was away.
         self.queue(batch, &peer, What::Organisations)?;
+        self.ask_consents(batch, &peer, None)?;
         super::stop::fault_of(self.compare_with(batch, &peer))?;
         if row.jwks.as_deref() == Some(jwks.as_str()) && row.public_url.as_deref() == Some(said.public_url.as_str()) {
             return Ok(());

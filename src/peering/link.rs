@@ -60,7 +60,8 @@ async fn carry<E: Exchange>(link: Greeted, peer: &CellId, exchange: &E, stop: on
     let (acked, acknowledged) = watch::channel(has);
     let (applied, to_acknowledge) = watch::channel(0);
     let (batches, arriving) = mpsc::channel(1);
-    let (urgent, urged) = mpsc::channel(MAX_URGENT);
+    // The peer's own, and its word on ours.
+    let (urgent, urged) = mpsc::channel(2 * MAX_URGENT);
     let (heard, to_confirm) = mpsc::channel(MAX_URGENT);
     let outward =
         Outward { peer, exchange, sent: &sent, acknowledged, to_acknowledge, to_confirm, urgent: BTreeMap::new() };
@@ -238,7 +239,7 @@ fn stalled() -> Ending {
 }
 
 fn untaken() -> Ending {
-    Ending::down(format!("the peer did not take a revocation within {} s", URGENT.as_secs()))
+    Ending::down(format!("the peer did not take what goes before the outbox within {} s", URGENT.as_secs()))
 }
 
 fn append(frame: &LinkFrame, out: &mut Vec<u8>) -> Result<(), Ending> {

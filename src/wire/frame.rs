@@ -108,6 +108,32 @@ pub enum Body {
         /// When it was queued under them: the day on which both ledgers count it.
         at: Timestamp,
     },
+    /// What the sender knows of the consents between the two cells, as a link comes up: asks for the rest.
+    ConsentsHeld(Held),
+    /// The answer: what the asking cell does not have, or has otherwise.
+    ConsentsTold(Told),
+}
+
+/// The consents between two cells as one of them has them, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Only those after this one; all if absent.
+    pub after: Option<ConsentId>,
+    /// Each with its fingerprint (`protocol::consent::negotiation::Negotiation::fingerprint`).
+    pub consents: Vec<(ConsentId, Digest)>,
+    /// The last one that this covers; all to the end if absent.
+    pub upto: Option<ConsentId>,
+}
+
+/// What a cell has of consents that its peer has otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Documents with their signatures (docs/spec/details.md S10), of each consent the oldest version first.
+    pub consents: Vec<Json>,
+    /// JWS of kind `consent`, by whoever revoked.
+    pub revocations: Vec<(ConsentId, String)>,
+    /// The last one that this covers: what follows is to be asked for; absent at the end.
+    pub upto: Option<ConsentId>,
 }
 
 /// The kinds of signed statement that travel by themselves.

@@ -139,7 +139,9 @@ fn shown(net: &Net, cell: usize, frame: &Frame) -> Vec<Shown> {
         | Body::Consent(_)
         | Body::Revocation { .. }
         | Body::Erase(_)
-        | Body::Erased { .. } => Vec::new(),
+        | Body::Erased { .. }
+        | Body::ConsentsHeld(_)
+        | Body::ConsentsTold(_) => Vec::new(),
     }
 }
 

@@ -38,6 +38,7 @@ mod puppets;
 mod races;
 mod refused;
 mod reordered;
+mod restored;
 mod shrunk;
 mod sybils;
 mod thirds;

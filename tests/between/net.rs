@@ -12,7 +12,7 @@ use asp_cell::engine::operation::ConsentTerms;
 use asp_cell::engine::outgoing::{self, Ready};
 use asp_cell::engine::request::Caller;
 use asp_cell::engine::revoking;
-use asp_cell::engine::tables::Kept;
+use asp_cell::engine::tables::{INBOX, Kept};
 use asp_cell::engine::view::View;
 use asp_cell::protocol::beside::{Beside, Rated};
 use asp_cell::protocol::ids::{AgentId, ConsentId, OrgName, ParticipantId, SessionId};
@@ -22,6 +22,7 @@ use asp_cell::protocol::part::{DELEGATE, Salt};
 use asp_cell::protocol::performative::Performative;
 use asp_cell::protocol::refusal::{Code, Refusal};
 use asp_cell::protocol::time::{Span, Timestamp};
+use asp_cell::store::View as _;
 use serde_json::{Value, json};
 
 use super::agent::{self, Agent, Draft};
@@ -79,8 +80,15 @@ impl Net {
         (0..count).flat_map(|a| (0..count).filter(move |b| *b != a).map(move |b| (a, b))).collect()
     }
 
-    /// The hello of `a` reaches `b`.
+    /// The hello of `a` reaches `b`, which asks what `a` knows of consents, and is answered.
     pub fn link(&mut self, a: usize, b: usize) {
+        self.hello(a, b);
+        self.urge(b, a);
+        self.urge(a, b);
+    }
+
+    /// The hello of `a` reaches `b`.
+    pub fn hello(&mut self, a: usize, b: usize) {
         let shared = self.cells[a].shared().unwrap();
         let said = PeerSaid { jwks: shared.signer.jwks.to_string(), public_url: shared.settings.public_url.clone() };
         self.commit(b, Command::LinkUp(self.cells[a].id.clone(), said));
@@ -272,11 +280,34 @@ impl Net {
         self.cells[cell].restart(Timestamp(self.now));
     }
 
-    /// What `a` puts before its outbox for `b` arrives, and `a` hears that it did.
-    fn urge(&mut self, a: usize, b: usize) {
-        let Some(shared) = self.cells[a].shared() else { return };
+    /// A cell is back on disks as they were, and both operators say that it goes on so (`peer forward`); the links come
+    /// up, and nothing is carried yet.
+    pub fn restore(&mut self, cell: usize, disks: Cell) {
+        self.cells[cell] = disks;
+        self.cells[cell].restart(Timestamp(self.now));
+        for other in (0..self.cells.len()).filter(|other| *other != cell) {
+            for (a, b) in [(cell, other), (other, cell)] {
+                let (from, to) = (self.cells[a].id.clone(), self.cells[b].id.clone());
+                let rows = self.cells[b].shared().unwrap().reader.snapshot().unwrap();
+                let has = rows.get(&INBOX, &from).unwrap().map_or(0, |taken| taken.number);
+                let reason = "a disk was lost".to_owned();
+                self.operate(a, Operation::PeerForward { cell: to.clone(), reason }).unwrap();
+                let refusal = Refusal::new(Code::EscalationRequired, "restore_behind");
+                self.operated(a, Command::Forward(to, has, refusal)).unwrap();
+                self.sent.insert((a, b), has);
+            }
+            self.hello(cell, other);
+            self.hello(other, cell);
+        }
+    }
+
+    /// What `a` puts before its outbox for `b` arrives, and `a` hears that it did; whether there was anything.
+    pub fn urge(&mut self, a: usize, b: usize) -> bool {
+        let Some(shared) = self.cells[a].shared() else { return false };
         let (from, to) = (self.cells[a].id.clone(), self.cells[b].id.clone());
-        for (key, bytes) in revoking::urgent(&shared, &to).unwrap() {
+        let urgent = revoking::urgent(&shared, &to).unwrap();
+        let any = !urgent.is_empty();
+        for (key, bytes) in urgent {
             let checked = Checked::of(&self.cells[b].shared().unwrap(), &from, &bytes, Timestamp(self.now));
             let before = self.crashes;
             self.commit(b, Command::Urgent(from.clone(), checked));
@@ -284,6 +315,7 @@ impl Net {
                 self.commit(a, Command::UrgentTaken(to.clone(), key));
             }
         }
+        any
     }
 
     /// All that `a` has for `b` arrives; whether there was anything.
@@ -291,9 +323,9 @@ impl Net {
         if self.cells[b].up.is_none() {
             return false;
         }
-        self.urge(a, b);
+        let urged = self.urge(a, b);
         let frames = self.frames(a, b);
-        let any = !frames.is_empty();
+        let any = urged || !frames.is_empty();
         self.take(a, b, frames);
         any
     }

@@ -9,6 +9,7 @@ use asp_cell::engine::command::{Command, Outcome, PeerSaid, Taken};
 use asp_cell::engine::inbound::Checked;
 use asp_cell::engine::operation::ConsentTerms;
 use asp_cell::engine::outgoing::{self, Ready};
+use asp_cell::engine::revoking;
 use asp_cell::engine::view::View;
 use asp_cell::protocol::ids::{AgentId, ConsentId, MessageId, OrgName, ParticipantId, SessionId};
 use asp_cell::protocol::refusal::{Code, Refusal};
@@ -207,7 +208,7 @@ impl World {
         self.links.iter().all(|((a, b), link)| {
             let Some(shared) = self.cells[*a].shared() else { return false };
             let ready = outgoing::ready(&shared, &self.cells[*b].id, link.sent(), 1, Timestamp(self.now)).unwrap();
-            ready.is_empty()
+            ready.is_empty() && revoking::urgent(&shared, &self.cells[*b].id).unwrap().is_empty()
         })
     }
 
@@ -380,6 +381,12 @@ impl World {
         let link = self.links.get_mut(&(a, b)).unwrap();
         if let Some(number) = link.acked(self.now) {
             self.pending[a].push_back((None, Command::Acked(self.cells[b].id.clone(), number)));
+        }
+        // What goes before the outbox is neither lost nor late: links of their own would be another simulation.
+        for (key, bytes) in revoking::urgent(&sender, &self.cells[b].id).unwrap() {
+            let checked = Checked::of(&receiver, &self.cells[a].id, &bytes, now);
+            self.pending[b].push_back((None, Command::Urgent(self.cells[a].id.clone(), checked)));
+            self.pending[a].push_back((None, Command::UrgentTaken(self.cells[b].id.clone(), key)));
         }
         if link.open() && self.woken.remove(&(a, b)) {
             for (number, made) in outgoing::ready(&sender, &self.cells[b].id, link.sent(), 64 << 10, now).unwrap() {

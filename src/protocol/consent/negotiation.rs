@@ -89,6 +89,8 @@ pub struct Revoked {
     pub organisation: OrgName,
     /// When.
     pub at: Timestamp,
+    /// Why, if they said so.
+    pub reason: Option<String>,
     /// The compact JWS of the [`Revocation`].
     pub jws: String,
 }
@@ -97,8 +99,8 @@ impl Revoked {
     /// A statement that was signed here or verified, with its JWS.
     #[must_use]
     pub fn of(statement: &Revocation, jws: String) -> Self {
-        let Revocation { consent_id, organisation, at, .. } = statement.clone();
-        Self { consent_id, organisation, at, jws }
+        let Revocation { consent_id, organisation, at, reason, .. } = statement.clone();
+        Self { consent_id, organisation, at, reason, jws }
     }
 }
 
@@ -146,8 +148,11 @@ pub struct Negotiation {
     maker: OrgName,
     /// Its successor, written here and not signed yet; no other cell knows it.
     draft: Option<(Consent, OrgName)>,
-    revoked: Option<Revoked>,
+    /// What each organisation said that has revoked it, the earliest first.
+    revoked: Vec<Revoked>,
     suspended: bool,
+    /// When this cell recorded whose signature of which version.
+    recorded: BTreeMap<(u64, OrgName), Timestamp>,
 }
 
 impl Negotiation {
@@ -157,14 +162,19 @@ impl Negotiation {
             return Err(Refusal::invalid("/document/version", "1 in an offer"));
         }
         party(&document, by)?;
-        Ok(Self {
+        Ok(Self::offer_of(document, by))
+    }
+
+    fn offer_of(document: Document, by: &OrgName) -> Self {
+        Self {
             earlier: Vec::new(),
             tabled: unsigned(document),
             maker: by.clone(),
             draft: None,
-            revoked: None,
+            revoked: Vec::new(),
             suspended: false,
-        })
+            recorded: BTreeMap::new(),
+        }
     }
 
     /// Drafts another version, made by `by`, who has to sign it; a draft that was never signed is forgotten.
@@ -186,7 +196,7 @@ impl Negotiation {
         };
         let drafted = self.draft.as_ref().filter(|(_, maker)| maker == by).map(|(draft, _)| sign(draft));
         if let Some(Ok(signed)) = drafted {
-            return Ok(self.proposing(signed, by));
+            return Ok(self.proposing(signed, by).recording(at));
         }
         if self.tabled.agreed() && drafted.is_none() {
             return Err(
@@ -197,24 +207,37 @@ impl Negotiation {
             return Err(self.wrong_state(at, format!("{} made this version and must sign it first", self.maker)));
         }
         let signed = sign(&self.tabled).map_err(|why| why.refusal("/signature"))?;
-        Ok(Self { tabled: signed, draft: None, ..self.clone() })
+        Ok(Self { tabled: signed, draft: None, ..self.clone() }.recording(at))
     }
 
     /// Merges what the cell of `from` sent: an offer, a counter or an acceptance. The same twice changes nothing.
     pub fn receive(known: Option<&Self>, consent: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
-        let shape = |why: Why| why.refusal("/consent");
-        let is_party = |organisation: &OrgName| consent.document.party(organisation).is_some();
-        if !consent.signatures.keys().chain(consent.keys.keys()).all(is_party) {
-            return Err(shape(Why::Parties));
-        }
-        if !consent.signatures.contains_key(from) {
-            return Err(shape(Why::Signatures));
-        }
-        consent.verify_signatures().map_err(shape)?;
-        match known {
+        signed_by(&consent, from)?;
+        let received = match known {
             None => Self::received_first(consent, from),
             Some(known) => known.received(consent, from, at),
+        };
+        Ok(received?.recording(at))
+    }
+
+    /// Takes again what the cell of `from` still has and this one may have lost: a version that both have signed needs
+    /// no offer before it, since this side's signature is its own proof. What is not agreed is an offer like any other.
+    pub fn recall(known: Option<&Self>, consent: Consent, from: &OrgName, at: Timestamp) -> Result<Self, Refusal> {
+        if !consent.agreed() {
+            return Self::receive(known, consent, from, at);
         }
+        signed_by(&consent, from)?;
+        let Some(known) = known else {
+            let offer = Self::offer_of(consent.document.clone(), from);
+            return Ok(Self { tabled: consent, ..offer }.recording(at));
+        };
+        let (version, tabled) = (consent.document.clauses().version, known.tabled.document.clauses().version);
+        let later = version > tabled || (version == tabled && !known.tabled.agreed());
+        if !later || consent.document.digest() == known.tabled.document.digest() {
+            return Ok(known.received(consent, from, at)?.recording(at));
+        }
+        known.same_organisations(&consent.document)?;
+        Ok(known.proposing(consent, from).recording(at))
     }
 
     fn received_first(consent: Consent, from: &OrgName) -> Result<Self, Refusal> {
@@ -258,14 +281,27 @@ impl Negotiation {
         Err(self.wrong_state(at, "another version with this number waits for an answer"))
     }
 
-    /// Ends the consent. The first revocation counts, a second changes nothing.
+    /// Ends the consent. The first word of each organisation stands, a second of the same changes nothing; the earliest
+    /// of the two says when it ended.
     pub fn revoke(&self, revoked: Revoked) -> Result<Self, Refusal> {
+        if self.revoked_by(&revoked.organisation).is_some() { Ok(self.clone()) } else { self.ended_by(revoked) }
+    }
+
+    /// As [`Self::revoke`], by an earlier word of this cell's own organisation that only its peer has kept: that stands.
+    pub fn recall_revocation(&self, revoked: Revoked) -> Result<Self, Refusal> {
+        let later = self.revoked_by(&revoked.organisation).is_none_or(|known| revoked.at < known.at);
+        if later { self.ended_by(revoked) } else { Ok(self.clone()) }
+    }
+
+    fn ended_by(&self, revoked: Revoked) -> Result<Self, Refusal> {
         party(&self.tabled.document, &revoked.organisation)?;
         if revoked.consent_id != self.consent_id() {
             return Err(Refusal::invalid("/consentId", self.consent_id().to_string()));
         }
-        let first = self.revoked.clone().unwrap_or(revoked);
-        Ok(Self { revoked: Some(first), ..self.clone() })
+        let others = self.revoked.iter().filter(|known| known.organisation != revoked.organisation).cloned();
+        let mut all: Vec<Revoked> = others.chain([revoked.clone()]).collect();
+        all.sort_by(|a, b| (a.at, &a.organisation).cmp(&(b.at, &b.organisation)));
+        Ok(Self { revoked: all, ..self.clone() })
     }
 
     /// Suspends the consent, or resumes it, as `organisation`'s policy now says.
@@ -305,10 +341,43 @@ impl Negotiation {
         self.agreed().rev().find(|consent| consent.document.clauses().not_before <= at)
     }
 
-    /// Who revoked it, and when.
+    /// The newest version that was signed or offered, without a draft.
     #[must_use]
-    pub const fn revoked(&self) -> Option<&Revoked> {
-        self.revoked.as_ref()
+    pub const fn tabled(&self) -> &Consent {
+        &self.tabled
+    }
+
+    /// Who revoked it first, and when: that is when it ended.
+    #[must_use]
+    pub fn revoked(&self) -> Option<&Revoked> {
+        self.revoked.first()
+    }
+
+    /// What each organisation said that has revoked it, the earliest first.
+    #[must_use]
+    pub fn revocations(&self) -> &[Revoked] {
+        &self.revoked
+    }
+
+    /// What this organisation said when it revoked.
+    #[must_use]
+    pub fn revoked_by(&self, organisation: &OrgName) -> Option<&Revoked> {
+        self.revoked.iter().find(|revoked| revoked.organisation == *organisation)
+    }
+
+    /// When this cell recorded the organisation's signature of that version.
+    #[must_use]
+    pub fn recorded(&self, version: u64, organisation: &OrgName) -> Option<Timestamp> {
+        self.recorded.get(&(version, organisation.clone())).copied()
+    }
+
+    /// What two cells compare: the same in both as soon as they hold the same versions, signatures and revocations.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        let agreed: Vec<Digest> = self.agreed().map(|consent| consent.document.digest()).collect();
+        let open = (!self.tabled.agreed() && !self.tabled.signatures.is_empty()).then(|| self.tabled.document.digest());
+        let revoked: Vec<&String> = self.revoked.iter().map(|revoked| &revoked.jws).collect();
+        Digest::of(&[json!({"agreed": agreed, "open": open, "revoked": revoked}).to_string().as_bytes()])
     }
 
     /// The number and `previous` of the next version.
@@ -326,7 +395,7 @@ impl Negotiation {
             let newer = |current: &Consent| current.document.clauses().version > clauses.version;
             self.in_force(at).is_some_and(newer)
         };
-        if self.revoked.is_some() {
+        if !self.revoked.is_empty() {
             Status::Revoked
         } else if at >= clauses.not_after || replaced() {
             Status::Expired
@@ -374,14 +443,18 @@ impl Negotiation {
 
     /// Whether `document` is a successor of the newest version.
     fn follows(&self, document: &Document) -> Result<(), Refusal> {
-        let (tabled, (version, previous)) = (&self.tabled.document, self.next());
+        let (version, previous) = self.next();
         let clauses = document.clauses();
         if (clauses.consent_id, clauses.version, clauses.previous) != (self.consent_id(), version, Some(previous)) {
             let expected = format!("version {version} of {} with previous {previous}", self.consent_id());
             return Err(Refusal::invalid("/document", expected));
         }
+        self.same_organisations(document)
+    }
+
+    fn same_organisations(&self, document: &Document) -> Result<(), Refusal> {
         let organisations = |document: &Document| document.clauses().parties.each_ref().map(|p| p.organisation.clone());
-        if organisations(document) != organisations(tabled) {
+        if organisations(document) != organisations(&self.tabled.document) {
             return Err(Refusal::invalid("/document/parties", "the organisations of the version that it replaces"));
         }
         Ok(())
@@ -389,7 +462,7 @@ impl Negotiation {
 
     /// Whether the newest version can still be signed or replaced.
     fn still_live(&self, at: Timestamp) -> Result<(), Refusal> {
-        if self.revoked.is_some() {
+        if !self.revoked.is_empty() {
             return Err(self.wrong_state(at, "the consent was revoked; offer another one"));
         }
         if at >= self.tabled.document.clauses().not_after {
@@ -410,6 +483,21 @@ impl Negotiation {
         refusal.with("state", json!(status.name())).with("allowed", json!(allowed))
     }
 
+    /// Notes the moment at which a signature was there first, and forgets those of versions that are gone.
+    fn recording(self, at: Timestamp) -> Self {
+        let all = self.earlier.iter().chain([&self.tabled]);
+        let signed = all.flat_map(|consent| {
+            let version = consent.document.clauses().version;
+            consent.signatures.keys().map(move |by| (version, by.clone()))
+        });
+        let recorded = signed.map(|key| {
+            let first = self.recorded.get(&key).copied().unwrap_or(at);
+            (key, first)
+        });
+        let recorded = recorded.collect();
+        Self { recorded, ..self }
+    }
+
     /// `consent` is the newest version now; the one before is kept if it was agreed.
     fn proposing(&self, consent: Consent, by: &OrgName) -> Self {
         let earlier = self.agreed().cloned().collect();
@@ -427,6 +515,19 @@ pub fn check_policy(document: &Document, organisation: &OrgName, policy: &Policy
 fn party<'d>(document: &'d Document, organisation: &OrgName) -> Result<&'d Party, Refusal> {
     let none = || Refusal::invalid("/document/parties", format!("{organisation} among the parties"));
     document.party(organisation).ok_or_else(none)
+}
+
+/// Every signature holds, is a party's, and `from`'s is among them.
+fn signed_by(consent: &Consent, from: &OrgName) -> Result<(), Refusal> {
+    let shape = |why: Why| why.refusal("/consent");
+    let is_party = |organisation: &OrgName| consent.document.party(organisation).is_some();
+    if !consent.signatures.keys().chain(consent.keys.keys()).all(is_party) {
+        return Err(shape(Why::Parties));
+    }
+    if !consent.signatures.contains_key(from) {
+        return Err(shape(Why::Signatures));
+    }
+    consent.verify_signatures().map_err(shape)
 }
 
 fn unsigned(document: Document) -> Consent {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{self, document};
+use super::running::{self, document, save};
 use super::verify::{pins, told};
 use crate::api::operator::contract::{AuditExportRequest, AuditProveRequest, AuditVerifyRequest};
 use crate::protocol::audit;
@@ -74,6 +74,6 @@ fn off_line(file: &Path, ca: Option<&Path>, witnesses: Vec<VerifierKey>) -> Resu
 pub(super) fn written(document: Value, out: Option<&Path>) -> Result<Answer, Failure> {
     let text = serde_json::to_string_pretty(&document).map_err(Failure::here)?;
     let Some(file) = out else { return Ok(Answer::new(document).told_as(text)) };
-    std::fs::write(file, text).map_err(|error| Failure::file(file, &error))?;
+    save(file, &text)?;
     Ok(Answer::new(json!({"out": file})).told_as(format!("wrote {}", file.display())))
 }

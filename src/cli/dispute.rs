@@ -1,6 +1,5 @@
 //! `dispute`: what agents dispute, and what operators decide of it.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::running::{Cell, answer, document};
+use super::running::{Cell, answer, document, save};
 use crate::api::operator::contract::{
     DisputeListRequest, DisputePackRequest, DisputeResolveRequest, DisputeShowRequest,
 };
@@ -70,7 +69,7 @@ impl Dispute {
             Self::Show { dispute, pack: None } => answer(cell.dispute_show(DisputeShowRequest { dispute }).await),
             Self::Show { dispute, pack: Some(file) } => {
                 let pack: Value = document(cell.dispute_pack(DisputePackRequest { dispute }).await)?;
-                fs::write(&file, format!("{pack}\n")).map_err(|error| Failure::file(&file, &error))?;
+                save(&file, &format!("{pack}\n"))?;
                 let told = format!("written to {}; `asp-cell verify` checks it off line", file.display());
                 Ok(Answer::new(json!({"file": file, "disputeId": pack.get("disputeId")})).told_as(told))
             }

@@ -146,6 +146,8 @@ fn told(shown: Value) -> Answer {
             recipient.remove("certificate");
         }
     }
-    let text = outline(&brief);
+    let request = shown.get("requestId").and_then(Value::as_str).filter(|_| shown.get("certificate").is_some());
+    let how = |request| format!("\nthe signed certificate, for `verify FILE`: erase status {request} --json > FILE");
+    let text = outline(&brief) + &request.map(how).unwrap_or_default();
     Answer::new(shown).told_as(text)
 }

@@ -92,3 +92,13 @@ fn bearer(file: &Path) -> Result<Bearer, Failure> {
 pub fn text_of(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| Failure::file(file, &error))
 }
+
+/// Writes what a verb has for somebody else: it may show what agents said, so a new file is the caller's alone.
+pub fn save(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(file).and_then(|mut open| std::io::Write::write_all(&mut open, text.as_bytes()));
+    written.map_err(|error| Failure::file(file, &error))
+}

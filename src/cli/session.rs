@@ -1,6 +1,5 @@
 //! `session`: looking at sessions, exporting transcripts, ending escalations.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::failure::Failure;
 use super::outline::aligned;
-use super::running::{Cell, answer, document};
+use super::running::{Cell, answer, document, save};
 use crate::api::operator::contract::session_resolve_request as resolve;
 use crate::api::operator::contract::{
     SessionExportRequest, SessionListRequest, SessionResolveRequest, SessionSealRequest, SessionShowRequest,
@@ -125,7 +124,7 @@ fn sealed(transcript: Value) -> Result<Answer, Failure> {
 fn exported(transcript: Value, out: Option<PathBuf>) -> Result<Answer, Failure> {
     let text = serde_json::to_string_pretty(&transcript).map_err(Failure::here)?;
     let Some(file) = out else { return Ok(Answer::new(transcript).told_as(text)) };
-    fs::write(&file, text).map_err(|error| Failure::file(&file, &error))?;
+    save(&file, &text)?;
     let records = transcript.get("records").and_then(Value::as_array).map_or(0, Vec::len);
     Ok(Answer::new(json!({"out": file, "records": records}))
         .told_as(format!("wrote {records} records to {}", file.display())))

@@ -43,7 +43,7 @@ impl Engine {
             "counts": {"parts": erasure.done.parts, "sessions": erasure.done.heads.len(), "boxes": erasure.done.boxes},
             "slots": erasure.done.slots,
             "media": {"kind": self.shared.media.0, "trusted": self.shared.media.1},
-            "retained": [{"what": "records, commitments, terms, receipts", "why": "business record and integrity, GDPR Art. 17(3)"}],
+            "retained": retained(&erasure.kind),
             "deferred": deferred,
             "recipients": recipients_shown(erasure),
             "heads": heads,
@@ -100,6 +100,16 @@ pub(super) fn answered(erasure: &Erasure) -> bool {
         Stage::Moved => false,
         Stage::Done => erasure.overdue() == 0,
     }
+}
+
+/// What no erasure of this kind takes.
+fn retained(kind: &str) -> Value {
+    let records = json!({"what": "records, commitments, terms, receipts", "why": "business record and integrity, GDPR Art. 17(3)"});
+    if kind != "organisation" {
+        return json!([records]);
+    }
+    let why = "proof of what crossed and of what is owed, GDPR Art. 17(3)";
+    json!([records, {"what": "the organisation's name, consents with their keys, postings and balances", "why": why}])
 }
 
 /// What a hold keeps in the cell of a certificate.

@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) more_due: bool,
     /// What peers' orders may still cost.
     pub(super) ordered: super::ordering::Ordered,
+    /// What peers have said today.
+    pub(super) spoken: super::stated::Spoken,
 }
 
 /// A key that ends and a key that begins to name an agent.

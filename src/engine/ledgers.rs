@@ -81,6 +81,9 @@ pub(super) struct Freight<'a> {
     pub trust: Option<usize>,
 }
 
+/// Consents that an import names at most: those of one organisation with the organisations of this cell in a session.
+const RELIED: usize = 256;
+
 /// What every message is of.
 pub(super) const METADATA: ClassSet = ClassSet::of(DataClass::Metadata);
 
@@ -173,7 +176,13 @@ impl Engine {
         let mut entry = self.crossed(batch, Log::Imports, freight)?;
         weighed(0, parts.iter()).in_entry(&mut entry, freight, true);
         entry.bytes = bytes;
-        entry.relied = relied;
+        // What a peer says it relied on, as far as it can be: nobody fills the ledger with what there is not.
+        for named in relied.into_iter().filter(|named| named.from == *freight.organisation) {
+            let known = self.facts.consents.contains_key(&named.consent_id) && !entry.relied.contains(&named);
+            if known && entry.relied.len() < RELIED {
+                entry.relied.push(named);
+            }
+        }
         entry.from = origin.clone();
         self.enter_import(batch, &entry)
     }

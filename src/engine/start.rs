@@ -101,6 +101,7 @@ impl Engine {
             owed: BTreeMap::new(),
             more_due: false,
             ordered: super::ordering::Ordered::default(),
+            spoken: super::stated::Spoken::default(),
         };
         engine.not_older()?;
         for erased in again {

@@ -9,7 +9,7 @@ use super::core::{Batch, Engine};
 use super::ledgers::{Freight, Weighed};
 use super::stop::Step;
 use crate::crypto::digest::Digest;
-use crate::protocol::bundle::MAX_LISTED;
+use crate::protocol::bundle::{Day, MAX_LISTED};
 use crate::protocol::class::{ClassSet, DataClass};
 use crate::protocol::ids::{CellId, OrgName, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
@@ -71,7 +71,7 @@ impl Engine {
     /// A statement came and was taken: the mirror of the entries that the peer made at `at`.
     ///
     /// # Errors
-    /// `capacity_unavailable` where the peer has said more of the session, or on that day, than a bundle can list.
+    /// `capacity_unavailable` where the peer has said more of the session, or on a day, than a bundle can list.
     pub(super) fn imported_statement(
         &mut self,
         batch: &mut Batch<'_>,
@@ -83,6 +83,7 @@ impl Engine {
         if !self.shared.settings.leaves_region(&self.facts, peer) || batch.txn.get(&STATED, &key)?.is_some() {
             return Ok(());
         }
+        self.spoken.count(peer, batch.now)?;
         for organisation in organisations {
             let freight = words.freight(organisation, at);
             let before = self.entries_before(batch, Log::Imports, &freight)?;
@@ -90,14 +91,30 @@ impl Engine {
                 let detail = format!("{before} entries of what {peer} said for {organisation}; it says too much");
                 return Err(Refusal::new(Code::CapacityUnavailable, detail).into());
             }
-            let known =
-                |relied: &&Relied| relied.from == *organisation && self.facts.consents.contains_key(&relied.consent_id);
-            let mut relied: Vec<Relied> = words.relied.iter().filter(known).cloned().collect();
-            relied.dedup();
             let bytes = u64::try_from(words.jws.len()).unwrap_or(u64::MAX);
-            self.imported(batch, peer, &freight, &BTreeMap::new(), relied, bytes)?;
+            self.imported(batch, peer, &freight, &BTreeMap::new(), words.relied.to_vec(), bytes)?;
         }
         batch.put(&STATED, &key, &(Vec::new(), at))?;
+        Ok(())
+    }
+}
+
+/// How much each peer has said today, by this cell's clock, whatever day it says it on.
+#[derive(Debug, Default)]
+pub(super) struct Spoken(BTreeMap<CellId, (Day, u64)>);
+
+impl Spoken {
+    fn count(&mut self, peer: &CellId, now: Timestamp) -> Result<(), Refusal> {
+        let today = Day::of(now);
+        let said = self.0.entry(peer.clone()).or_insert((today, 0));
+        if said.0 != today {
+            *said = (today, 0);
+        }
+        if said.1 >= MAX_LISTED as u64 {
+            let detail = format!("{} statements of {peer} today; it says too much", said.1);
+            return Err(Refusal::new(Code::CapacityUnavailable, detail));
+        }
+        said.1 += 1;
         Ok(())
     }
 }
@@ -116,5 +133,22 @@ impl Words<'_> {
             classes: ClassSet::of(self.class),
             trust: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_is_bounded_by_the_day_and_the_peer() {
+        let (mut spoken, now) = (Spoken::default(), Timestamp(1_773_392_400_000));
+        let [one, other] = ["one", "other"].map(|id| id.parse::<CellId>().unwrap());
+        for _ in 0..MAX_LISTED {
+            assert_eq!(spoken.count(&one, now), Ok(()));
+        }
+        assert_eq!(spoken.count(&one, now).unwrap_err().code, Code::CapacityUnavailable);
+        assert_eq!(spoken.count(&other, now), Ok(()));
+        assert_eq!(spoken.count(&one, Timestamp(now.0 + 86_400_000)), Ok(()));
     }
 }

@@ -78,9 +78,42 @@ fn a_consent_is_offered_countered_accepted_and_revoked() {
     assert_eq!(here["document"], there["document"], "byte for byte the same document");
     assert_eq!(here["digest"], there["digest"]);
 
+    // Another version, agreed later: the earlier one is shown beside it, and the receipt says when this one was given.
+    let first = eu.done(&["consent", "receipt", &id]);
+    let given = |receipt: &Value| -> Vec<String> {
+        let given = receipt["event"].as_array().unwrap().iter().filter(|event| event["event_state"] == "given");
+        given.map(|event| event["event_time"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(given(&first).len(), 2);
+    assert!(given(&first)[1] < given(&first)[0], "beta.example countered before acme.example accepted: {first}");
+    let purpose = &first["pii_processing"]["purposes"][0];
+    assert_eq!(purpose["lawful_basis"], Value::Null);
+    let there = json!({"from": "EEA", "to": "US", "recipient": "beta.example", "safeguard": BASIS});
+    assert_eq!(purpose["third_country_transfers"][0], there);
+    us.done(&["consent", "counter", &id, "--org", "beta.example", "--classes", "metadata"]);
+    eu.until(&["consent", "show", &id], |consent| consent["document"]["version"] == 3);
+    eu.done(&["consent", "accept", &id, "--org", "acme.example"]);
+    let third = eu.done(&["consent", "receipt", &id]);
+    assert!(given(&third).iter().min() > given(&first).iter().max(), "{third}");
+    let shown = us.until(&["consent", "show", &id], active);
+    let versions = shown["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 1);
+    assert_eq!(versions[0]["digest"], here["digest"]);
+    assert_eq!(versions[0]["status"], "expired");
+
     eu.done(&["consent", "revoke", &id, "--org", "acme.example", "--reason", "the deal is off"]);
+    eu.done(&["consent", "revoke", &id, "--org", "acme.example", "--reason", "again"]);
     eu.until(&["consent", "list"], |list| status(list, &id) == Some("revoked"));
     us.until(&["consent", "list"], |list| status(list, &id) == Some("revoked"));
+    let ends = [&eu, &us].map(|cell| cell.done(&["consent", "show", &id])["revocations"].clone());
+    assert_eq!(ends[0], ends[1]);
+    assert_eq!(ends[0].as_array().unwrap().len(), 1);
+    assert_eq!(ends[0][0]["reason"], "the deal is off");
+    for cell in [&eu, &us] {
+        let receipt = cell.done(&["consent", "receipt", &id]);
+        let withdrawn = receipt["event"].as_array().unwrap().iter().find(|event| event["event_state"] == "withdrawn");
+        assert_eq!(withdrawn.unwrap()["event_time"], ends[0][0]["at"]);
+    }
     assert_eq!(eu.refused(&["consent", "show", "0198f0a0-0000-7000-8000-000000000001"])["code"], "not_found");
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::outline::aligned;
+use super::outline::{aligned, outline};
 use super::running::{Cell, answer, document, text_of};
 use crate::api::operator::contract::{
     ConsentAcceptRequest, ConsentCounterRequest, ConsentListRequest, ConsentOfferRequest, ConsentReceiptRequest,
@@ -184,7 +184,11 @@ impl Consent {
                 Ok(Answer::new(consents).told_as(lines))
             }
             Self::Receipt { id } => answer(cell.consent_receipt(ConsentReceiptRequest { consent: id }).await),
-            Self::Show { id } => answer(cell.consent_show(ConsentShowRequest { consent: id }).await),
+            Self::Show { id } => {
+                let consent = document(cell.consent_show(ConsentShowRequest { consent: id }).await)?;
+                let told = told(&consent);
+                Ok(Answer::new(consent).told_as(told))
+            }
         }
     }
 }
@@ -238,9 +242,34 @@ impl Changes {
     }
 }
 
+/// A consent without the proofs of its end and the texts of its earlier versions, which are for machines.
+fn told(consent: &Value) -> String {
+    let mut shown = consent.clone();
+    let Some(members) = shown.as_object_mut() else { return outline(&shown) };
+    let ends = items(&consent["revocations"]).map(end).collect::<Vec<_>>();
+    if members.remove("revocations").is_some() {
+        members.insert("revoked".to_owned(), Value::from(ends));
+    }
+    let versions =
+        items(&consent["versions"]).filter_map(|version| version.pointer("/document/version").map(Value::to_string));
+    let versions = versions.collect::<Vec<_>>().join(", ");
+    if members.remove("versions").is_some() {
+        members.insert("earlier versions".to_owned(), Value::from(format!("{versions} (--json shows them)")));
+    }
+    outline(&shown)
+}
+
+/// When it was revoked, by whom and why.
+fn end(revocation: &Value) -> String {
+    let member = |name: &str| text(&revocation[name]).unwrap_or_default();
+    let why = text(&revocation["reason"]).map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{} by {}{why}", member("at"), member("organisation"))
+}
+
 /// One line a consent.
 fn lines(consents: &Value) -> String {
-    let heading = ["CONSENT", "VERSION", "STATUS", "PARTIES", "CLASSES", "NOT AFTER"].map(str::to_owned).to_vec();
+    let heading =
+        ["CONSENT", "VERSION", "STATUS", "PARTIES", "CLASSES", "NOT AFTER", "REVOKED"].map(str::to_owned).to_vec();
     let row = |consent: &Value| {
         let document = &consent["document"];
         let parties = items(&document["parties"]).filter_map(|party| text(&party["organisation"]));
@@ -251,6 +280,7 @@ fn lines(consents: &Value) -> String {
             parties.collect::<Vec<_>>().join(" and "),
             texts(&document["dataClasses"]).join(","),
             text(&document["notAfter"]).unwrap_or_default(),
+            items(&consent["revocations"]).next().map_or_else(|| "-".to_owned(), end),
         ]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(items(&consents["consents"]).map(row)).collect();

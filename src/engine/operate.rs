@@ -168,7 +168,7 @@ pub fn inspect(shared: &Shared, operation: &Operation, now: Timestamp) -> Option
             Operation::ConsentList => Ok(consent_list(shared, now)),
             Operation::ConsentShow { consent } => {
                 let facts = shared.facts.load();
-                let known = facts.consents.get(consent).map(|known| known.to_json(now));
+                let known = facts.consents.get(consent).map(|known| known.to_json_with_versions(now));
                 known.ok_or_else(|| Refusal::new(Code::NotFound, format!("no consent {consent}; see `consent list`")))
             }
             Operation::ConsentReceipt { consent } => {

@@ -102,6 +102,14 @@ impl Revoked {
         let Revocation { consent_id, organisation, at, reason, .. } = statement.clone();
         Self { consent_id, organisation, at, reason, jws }
     }
+
+    fn to_json(&self) -> Value {
+        let mut shown = json!({"organisation": self.organisation, "at": self.at, "jws": self.jws});
+        if let (Some(members), Some(reason)) = (shown.as_object_mut(), &self.reason) {
+            members.insert("reason".to_owned(), json!(reason));
+        }
+        shown
+    }
 }
 
 /// Where an organisation is at home, and the thumbprint of its consent key if that is known here.
@@ -410,11 +418,29 @@ impl Negotiation {
         }
     }
 
-    /// S10 of the newest version.
+    /// S10 of the newest version; once it is revoked also who said so, when and why, the earliest first.
     #[must_use]
     pub fn to_json(&self, at: Timestamp) -> Value {
         let latest = self.latest();
-        latest.to_json(self.status(latest, at))
+        let mut shown = latest.to_json(self.status(latest, at));
+        if let (Some(members), false) = (shown.as_object_mut(), self.revoked.is_empty()) {
+            let said = self.revoked.iter().map(Revoked::to_json).collect::<Vec<_>>();
+            members.insert("revocations".to_owned(), json!(said));
+        }
+        shown
+    }
+
+    /// As [`Self::to_json`], with S10 of the agreed versions before it, for whoever verifies what relied on them.
+    #[must_use]
+    pub fn to_json_with_versions(&self, at: Timestamp) -> Value {
+        let mut shown = self.to_json(at);
+        let newest = self.latest().document.clauses().version;
+        let before = self.agreed().filter(|consent| consent.document.clauses().version < newest);
+        let before: Vec<Value> = before.map(|consent| consent.to_json(self.status(consent, at))).collect();
+        if let (Some(members), false) = (shown.as_object_mut(), before.is_empty()) {
+            members.insert("versions".to_owned(), json!(before));
+        }
+        shown
     }
 
     /// S10 of every version that is neither over nor replaced, or of the newest if all are.

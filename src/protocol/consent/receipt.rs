@@ -5,9 +5,11 @@
 
 use serde_json::{Value, json};
 
+use super::Consent;
+use super::document::{Clauses, Party};
 use super::negotiation::{Negotiation, Status};
-use super::{Consent, document::Party};
 use crate::protocol::class::DataClass;
+use crate::protocol::ids::OrgName;
 use crate::protocol::time::Timestamp;
 
 /// The version of the members.
@@ -49,7 +51,9 @@ fn purpose_of(consent: &Consent, purpose: &str) -> Value {
     json!({
         "purpose": purpose,
         "purpose_type": "agent sessions whose purpose matches this glob",
-        "lawful_basis": clauses.transfer_basis,
+        // Between the organisations nobody says on which basis each may process; the transfer's is another question.
+        "lawful_basis": null,
+        "third_country_transfers": transfers(clauses),
         "pii_information": clauses.classes.iter().map(class).collect::<Vec<_>>(),
         "pii_controllers": controllers,
         "recipient_third_parties": recipients,
@@ -64,6 +68,17 @@ fn purpose_of(consent: &Consent, purpose: &str) -> Value {
     })
 }
 
+/// The ways on which data enters another zone, each with the instrument that the two named for it.
+fn transfers(clauses: &Clauses) -> Vec<Value> {
+    let zone = |organisation: &OrgName| {
+        clauses.parties.iter().find(|party| party.organisation == *organisation).map(|party| &party.zone)
+    };
+    let abroad = clauses.directions.iter().filter(|way| zone(&way.from) != zone(&way.to));
+    abroad
+        .map(|way| json!({"from": zone(&way.from), "to": zone(&way.to), "recipient": way.to, "safeguard": clauses.transfer_basis}))
+        .collect()
+}
+
 fn party(party: &Party) -> Value {
     json!({"party_id": party.organisation, "party_name": party.organisation, "party_type": "organisation",
         "party_role": "pii_controller", "party_url": format!("asp://{}", party.cell), "key": party.kid})
@@ -73,9 +88,10 @@ fn events(known: &Negotiation, consent: &Consent, status: Status) -> Vec<Value> 
     let clauses = consent.document.clauses();
     let signed = consent.signatures.keys().map(|organisation| {
         json!({"event_type": "explicit", "event_state": "given", "entity_id": organisation,
-            "event_time": clauses.not_before, "validity_duration": format!("{}/{}", clauses.not_before, clauses.not_after)})
+            "event_time": known.recorded(clauses.version, organisation),
+            "validity_duration": format!("{}/{}", clauses.not_before, clauses.not_after)})
     });
-    let ended = known.revoked().map(|revoked| {
+    let ended = known.revocations().iter().map(|revoked| {
         json!({"event_type": "explicit", "event_state": "withdrawn", "entity_id": revoked.organisation,
             "event_time": revoked.at})
     });

@@ -49,11 +49,19 @@ pub struct Restore {
     /// The cell's new directory: its keys directory (`keys/`, mode 0700) lies in it already, and no cell.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+    #[command(flatten)]
+    erased: ErasedSince,
+}
+
+/// What was erased since.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ErasedSince {
     /// The newest copy of the cell's `erasures.log`: what was erased since the backup is erased again at the start.
-    #[arg(long, value_name = "FILE", required_unless_present = "nothing_erased")]
+    #[arg(long, value_name = "FILE")]
     erasures: Option<PathBuf>,
     /// Without it: nothing was erased since the backup was taken; if something was, it comes back.
-    #[arg(long, conflicts_with = "erasures")]
+    #[arg(long)]
     nothing_erased: bool,
 }
 
@@ -63,7 +71,7 @@ impl Restore {
         let config = config.filter(|config| config.exists());
         let token = config.map(|config| config::load(config, std::env::vars_os(), Depth::Shape)).transpose()?;
         let token = token.and_then(|settings| settings.token);
-        let since = self.erasures.map_or(Since::Nothing, Since::Ledger);
+        let since = self.erased.erasures.map_or(Since::Nothing, Since::Ledger);
         let restored = create::restored(&self.file, &self.dir, &since, token.as_ref())?;
         let config = self.dir.join("cell.toml");
         let text = format!(

@@ -51,9 +51,18 @@ impl Failure {
         self
     }
 
+    /// A file that cannot be what it was named for: whoever named it names another.
+    pub fn unfit(what: impl Display) -> Self {
+        Self::from(Refusal::new(Code::ValidationFailed, what.to_string())).titled("A file cannot be used")
+    }
+
     /// A file that could not be read or written.
     pub fn file(path: &Path, error: &std::io::Error) -> Self {
-        Self::here(format!("{}: {error}", path.display()))
+        let told = Unusable::given(path, error, "a path that exists, is of that kind and may be used");
+        if matches!(told, Unusable::Fault(_)) {
+            return Self::here(format!("{}: {error}", path.display()));
+        }
+        Self::unfit(told)
     }
 
     /// Prints it on stderr: one line of JSON, or lines for people.
@@ -113,14 +122,15 @@ impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::Config(mistakes) => mistakes.into(),
-            other @ (CreateError::Storage(_) | CreateError::Other { .. }) => Self::here(other),
+            CreateError::Storage(why) => why.into(),
+            other @ CreateError::Other { .. } => Self::here(other),
         }
     }
 }
 
 impl From<Unusable> for Failure {
     fn from(error: Unusable) -> Self {
-        Self::here(error)
+        if matches!(error, Unusable::Given { .. }) { Self::unfit(error) } else { Self::here(error) }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::api::operator::contract::{HoldAddRequest, HoldListRequest, HoldReleas
 /// Holds of operators; an open dispute and an escrow that is not settled are holds by themselves.
 #[derive(Debug, Subcommand)]
 pub enum Hold {
-    /// Hold back every erasure of a session; what is asked for meanwhile waits and is not lost.
+    /// Hold back every erasure of a session in this cell; what is asked for meanwhile waits and is not lost. Other
+    /// cells erase their copies all the same.
     Add {
         /// The session.
         #[arg(long, value_name = "ID")]

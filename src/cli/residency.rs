@@ -32,7 +32,7 @@ pub enum Residency {
 #[derive(Debug, Args)]
 pub struct Prove {
     /// The session.
-    #[arg(long, required_unless_present = "org", conflicts_with_all = ["org", "day"])]
+    #[arg(long, conflicts_with_all = ["org", "day"])]
     session: Option<String>,
     /// The organisation whose data it was; with --day.
     #[arg(long, visible_alias = "organisation", requires = "day")]
@@ -48,10 +48,13 @@ pub struct Prove {
 impl Residency {
     pub fn carry_out(self, config: Option<&Path>) -> Result<Answer, Failure> {
         match self {
-            Self::Prove(prove) => running::ask(config, async |cell| {
+            Self::Prove(prove) => {
                 let out = prove.out.clone();
-                written(document(cell.residency_prove(prove.request()).await)?, out.as_deref())
-            }),
+                let request = prove.request()?;
+                running::ask(config, async |cell| {
+                    written(document(cell.residency_prove(request).await)?, out.as_deref())
+                })
+            }
             Self::Verify { file, known } => {
                 let bytes = std::fs::read(&file).map_err(|error| Failure::file(&file, &error))?;
                 let report = bundle::verify_bytes(&bytes, &known.pins()?);
@@ -63,8 +66,10 @@ impl Residency {
 }
 
 impl Prove {
-    fn request(self) -> ResidencyProveRequest {
+    fn request(self) -> Result<ResidencyProveRequest, Failure> {
         let day = self.org.zip(self.day).map(|(org, day)| What::Day(Day { org, day }));
-        ResidencyProveRequest { what: self.session.map(What::Session).or(day) }
+        let what = self.session.map(What::Session).or(day);
+        let which = "what is to be proven? expected --session ID, or --org ORG with --day YYYY-MM-DD";
+        if what.is_none() { Err(Failure::usage(which)) } else { Ok(ResidencyProveRequest { what }) }
     }
 }

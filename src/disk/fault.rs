@@ -180,6 +180,16 @@ pub enum Unusable {
         /// The first.
         vault: PathBuf,
     },
+    /// A path that somebody named, and that cannot be what it was named for.
+    #[error("{path}: {reason}; expected {expected}")]
+    Given {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+        /// What would be right.
+        expected: &'static str,
+    },
     /// The bytes are no file of this kind.
     #[error("{path}: is not {expected}, or its first bytes are damaged; restore it from a backup")]
     NotOurs {
@@ -243,6 +253,27 @@ pub enum Unusable {
 }
 
 impl Unusable {
+    /// A path that somebody named cannot be opened, listed or written: whoever named it is to name another. What only a
+    /// failing disk says stays a fault.
+    #[must_use]
+    pub fn given(path: &Path, error: &io::Error, expected: &'static str) -> Self {
+        let theirs = matches!(
+            error.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidData
+        );
+        if theirs {
+            return Self::Given { path: path.to_owned(), reason: error.to_string(), expected };
+        }
+        Self::io(path, error)
+    }
+
     /// The disk failed at `path`.
     #[must_use]
     pub fn io(path: &Path, error: &io::Error) -> Self {

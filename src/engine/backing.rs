@@ -43,5 +43,8 @@ fn unwritten(why: &Unusable) -> Refusal {
     if matches!(why, Unusable::AlreadyInitialised { .. }) {
         return Refusal::invalid("/file", "a file that does not exist: a backup overwrites nothing");
     }
+    if matches!(why, Unusable::Given { .. }) {
+        return Refusal::new(Code::ValidationFailed, why.to_string()).at("/file");
+    }
     Refusal::new(Code::StorageUnavailable, format!("the backup was not written: {why}"))
 }

@@ -289,7 +289,7 @@ pub(super) enum PolicyChange {
 
 /// The refusal for an organisation that is not at home here.
 pub(super) fn not_home(name: &OrgName) -> Refusal {
-    Refusal::new(Code::NotFound, format!("{name} is not at home in this cell; `org add` makes it so"))
+    Refusal::new(Code::NotFound, format!("{name} is not at home in this cell; see `org list`"))
 }
 
 /// The public half of an organisation's consent key.

@@ -103,6 +103,7 @@ pub fn write(file: &Path, key: &Secret, header: &Header, of: &Sources<'_>) -> Re
     if file.exists() {
         return Err(Unusable::AlreadyInitialised { path: file.to_owned() });
     }
+    writable(parent(file), file, "a new file in a directory that exists and that the cell may write to")?;
     let part = with_suffix(file, ".part");
     // What a crash left of an earlier one.
     drop(fs::remove_file(&part));
@@ -122,6 +123,20 @@ pub fn write(file: &Path, key: &Secret, header: &Header, of: &Sources<'_>) -> Re
         drop(fs::remove_file(&part));
     }
     written
+}
+
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether files may be made in `directory`; `named` is the path that somebody gave.
+fn writable(directory: &Path, named: &Path, expected: &'static str) -> Result<(), Unusable> {
+    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let may = rustix::fs::access(directory, wanted).map_err(std::io::Error::from);
+    let is = may
+        .and_then(|()| fs::metadata(directory))
+        .and_then(|found| if found.is_dir() { Ok(()) } else { Err(std::io::ErrorKind::NotADirectory.into()) });
+    is.map_err(|error| Unusable::given(named, &error, expected))
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
@@ -238,7 +253,9 @@ struct Reading {
 impl Reading {
     fn open(path: &Path) -> Result<(Self, Header), Unusable> {
         let not_ours = || Unusable::NotOurs { path: path.to_owned(), expected: "a backup of asp-cell" };
-        let mut file = BufReader::new(File::open(path).map_err(|error| Unusable::io(path, &error))?);
+        let opened = File::open(path);
+        let opened = opened.map_err(|error| Unusable::given(path, &error, "a file that `asp-cell backup` wrote"))?;
+        let mut file = BufReader::new(opened);
         let mut fixed = [0; 24];
         file.read_exact(&mut fixed).map_err(|_| not_ours())?;
         let (magic, rest) = fixed.split_first_chunk::<16>().ok_or_else(not_ours)?;
@@ -337,7 +354,10 @@ pub fn restore(
     }
     let mark = dir.join(UNFINISHED);
     vacant(dir, &layout, &mark)?;
+    let keys = "this cell's keys directory, copied there before (its mode 0700, that of its files 0600)";
+    fs::read_dir(&layout.keys).map_err(|error| Unusable::given(&layout.keys, &error, keys))?;
     private::check_dir(&layout.keys)?;
+    writable(dir, dir, "a directory that may be written to")?;
     let wrapper = wrapping::open(layout.token.as_ref(), header.cell.as_str())?;
     let root = RootKey::read(&layout.root_key(), wrapper.as_deref())?;
     let epochs = KeyFile::open(&layout.epoch_key(), wrapper)?;

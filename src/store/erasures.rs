@@ -107,7 +107,11 @@ impl Erasures {
 
 /// Checks a copy of a ledger: it must be of this key, whole, and go on from `from`.
 pub fn check(path: &Path, key: &Secret, from: &Head) -> Result<Head, Unusable> {
-    let mut file = File::open(path).map_err(|error| Unusable::io(path, &error))?;
+    let named = |error| Unusable::given(path, &error, "a copy of the cell's erasures.log, or --nothing-erased instead");
+    let mut file = File::open(path).map_err(named)?;
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        return Err(named(std::io::ErrorKind::IsADirectory.into()));
+    }
     let told = read(path, &mut file, key)?;
     let index = usize::try_from(from.count).unwrap_or(usize::MAX);
     if told.heads.get(index) != Some(from) {

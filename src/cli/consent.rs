@@ -56,7 +56,7 @@ pub enum Consent {
         id: String,
         #[command(flatten)]
         by: By,
-        /// Why.
+        /// Why; the other organisation reads it.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -176,7 +176,10 @@ impl Consent {
                 answer(cell.consent_sign(ConsentSignRequest { consent: id, org: by.org, signature }).await)
             }
             Self::Revoke { id, by, reason } => {
-                answer(cell.consent_revoke(ConsentRevokeRequest { consent: id, org: by.org, reason }).await)
+                let request = ConsentRevokeRequest { consent: id, org: by.org, reason };
+                let consent = document(cell.consent_revoke(request).await)?;
+                let told = told(&consent);
+                Ok(Answer::new(consent).told_as(told))
             }
             Self::List => {
                 let consents = document(cell.consent_list(ConsentListRequest {}).await)?;

@@ -129,6 +129,10 @@ impl Engine {
         let id = clauses.consent_id;
         let theirs = clauses.parties.iter().find(|party| party.cell == *peer);
         let from = theirs.ok_or_else(|| not_a_party_cell(peer))?.organisation.clone();
+        // What others agree among themselves is not kept here.
+        if clauses.parties.iter().all(|party| !self.facts.orgs.contains_key(&party.organisation)) {
+            return Err(not_a_party_cell(&self.shared.settings.cell).into());
+        }
         for party in &clauses.parties {
             self.home_facts(party, peer)?.check(&consent.document)?;
             self.one_home(&party.organisation, peer, batch.now)?;

@@ -1,12 +1,19 @@
 //! A peer with a good certificate that says what it may not: names it made up, sessions it has no part in, the same
 //! word again and again. docs/spec/federation.md sections 2, 3 and 6.
 
+use std::collections::BTreeMap;
+
 use asp_cell::crypto::digest::Digest;
+use asp_cell::crypto::entropy::draw;
+use asp_cell::crypto::es256::SigningKey;
 use asp_cell::engine::Operation;
 use asp_cell::engine::command::{Command, PeerSaid};
 use asp_cell::engine::operation::ErasureScope;
 use asp_cell::engine::tables::{AUDIT, CONSENTS, DEAD, OUTBOX, PLACES};
 use asp_cell::protocol::chain;
+use asp_cell::protocol::consent::document::{Direction, Document, Party};
+use asp_cell::protocol::consent::negotiation::Status;
+use asp_cell::protocol::consent::{Consent, sign};
 use asp_cell::protocol::ids::{ConsentId, ParticipantId, SessionId};
 use asp_cell::protocol::json::Json;
 use asp_cell::protocol::performative::Performative;
@@ -289,6 +296,28 @@ fn offers_that_nobody_answers_are_bounded() {
     while net.carry(1, 0) {}
     let kept = rows(&net, 0, &CONSENTS);
     assert!(kept <= 256, "{kept} offers kept");
+}
+
+/// What a peer agrees with itself is not this cell's to keep.
+#[test]
+fn a_consent_that_is_nobodys_here_is_not_taken() {
+    let mut net = Net::new(2);
+    let id: ConsentId = net.offer("org1.example", "org0.example", &ALL, "*");
+    let offer = net.cells[1].shared().unwrap().facts.load().consents[&id].latest().clone();
+    let mut clauses = offer.document.clauses().clone();
+    let key = SigningKey::generate(&draw(&mut net.luck)).unwrap();
+    let ours = offer.document.party(&"org1.example".parse().unwrap()).unwrap();
+    let ours = Party { kid: key.thumbprint(), ..ours.clone() };
+    let other = Party { organisation: "other1.example".parse().unwrap(), ..ours.clone() };
+    clauses.directions = vec![Direction { from: ours.organisation.clone(), to: other.organisation.clone() }];
+    clauses.parties = [ours.clone(), other];
+    let document = Document::of(clauses).unwrap();
+    let signatures = BTreeMap::from([(ours.organisation.clone(), sign(&document, &key))]);
+    let keys = BTreeMap::from([(ours.organisation, *key.public())]);
+    let shown = Consent { document, signatures, keys }.to_json(Status::Offered);
+    says(&mut net, 1, 0, vec![Body::Consent(Json::of(&shown))]);
+    assert_eq!(rows(&net, 0, &CONSENTS), 0);
+    assert!(net.alarms.iter().any(|alarm| alarm.contains("no party of this consent")), "{:?}", net.alarms);
 }
 
 #[test]

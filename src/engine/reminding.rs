@@ -27,6 +27,8 @@ const ASKED: usize = 4096;
 const ANSWERED: usize = 64;
 /// Bytes of documents in one answer; the first consent goes along even if it is longer.
 const ROOM: usize = 256 << 10;
+/// Questions over one link: a peer that always has more to say is asked no more, and nothing is sent to it.
+const ROUNDS: u32 = 1024;
 
 /// How far a cell and a peer are over the link that is up.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +39,8 @@ pub struct Reminding {
     waits: bool,
     /// The last consent that the peer's answers have covered.
     after: Option<ConsentId>,
+    /// Questions asked over this link.
+    rounds: u32,
     /// This cell's answer, until the peer has taken it.
     answer: Option<Urgent>,
 }
@@ -85,6 +89,7 @@ impl Engine {
                 *reminding = Reminding::default();
             }
             (reminding.question, reminding.waits, reminding.after) = (Some(question), true, after);
+            reminding.rounds += 1;
         });
         batch.effects.peers.insert(peer.clone());
         Ok(())
@@ -155,9 +160,13 @@ impl Engine {
     /// The peer has answered: what it has otherwise is taken, each consent by itself; then the outbox goes on.
     pub(super) fn take_told(&mut self, batch: &mut Batch<'_>, peer: &CellId, told: &Told) -> Step<()> {
         let asked = self.facts.reminding.get(peer).filter(|reminding| reminding.waits);
-        let Some(after) = asked.map(|reminding| reminding.after) else {
+        let Some((after, rounds)) = asked.map(|reminding| (reminding.after, reminding.rounds)) else {
             return Err(Refusal::new(Code::PolicyViolation, "an answer about consents that nobody asked for").into());
         };
+        if told.upto.is_some() && rounds >= ROUNDS {
+            let detail = format!("{ROUNDS} answers about consents over one link, and no end; link anew");
+            return Err(Refusal::new(Code::PolicyViolation, detail).into());
+        }
         if told.upto.is_some_and(|upto| after.is_some_and(|after| upto <= after)) {
             return Err(Refusal::invalid("/upto", "a consent after the last one that was covered").into());
         }

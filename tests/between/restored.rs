@@ -194,6 +194,27 @@ fn nothing_is_agreed_again_that_this_side_has_not_signed() {
     assert!(rows.get(&CONSENTS, &offered).unwrap().is_none());
 }
 
+/// A peer that never comes to an end is asked no more, and gets nothing.
+#[test]
+fn an_answer_without_end_is_not_followed_for_ever() {
+    let mut net = Net::new(2);
+    net.hello(1, 0);
+    let (from, to): (CellId, CellId) = (net.cells[1].id.clone(), net.cells[0].id.clone());
+    for n in 1..3_000_u128 {
+        let upto = Some(ConsentId(uuid::Uuid::from_u128(n)));
+        let told = Told { consents: Vec::new(), revocations: Vec::new(), upto };
+        let frame = Frame { from: from.clone(), to: to.clone(), on_behalf_of: None, body: Body::ConsentsTold(told) };
+        let checked = Checked::of(&net.cells[0].shared().unwrap(), &from, &frame.encode().unwrap(), Timestamp(net.now));
+        net.commit(0, Command::Urgent(from.clone(), checked));
+        if net.alarms.iter().any(|alarm| alarm.contains("and no end")) {
+            assert!(n > 1_000, "{n} answers are not many");
+            assert!(net.frames(0, 1).is_empty());
+            return;
+        }
+    }
+    panic!("it was asked for ever");
+}
+
 /// One revocation has one moment: the first word of an organisation stands, here and there; that of the other is added.
 #[test]
 fn the_first_word_of_an_organisation_stands() {

@@ -83,6 +83,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("STATUS", "/status"),
     ("KIND", "/kind"),
     ("ORGANISATION", "/organisation"),
+    ("REQUESTED", "/requestedAt"),
     ("HELD BY", "/heldBy"),
     ("KEPT AT", "/deferred"),
     ("OVERDUE", "/overdue"),

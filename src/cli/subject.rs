@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::audit::written;
 use super::failure::Failure;
-use super::running::{Cell, answer, document};
+use super::outline::outline;
+use super::running::{Cell, document};
 use crate::api::operator::contract::{SubjectExportRequest, SubjectWhereRequest};
 
 /// Data subjects.
@@ -46,8 +48,20 @@ impl Subject {
                 written(document(cell.subject_export(SubjectExportRequest { org, subject }).await)?, out.as_deref())
             }
             Self::Where { of: Of { org, subject } } => {
-                answer(cell.subject_where(SubjectWhereRequest { org, subject }).await)
+                Ok(told(document(cell.subject_where(SubjectWhereRequest { org, subject }).await)?))
             }
         }
     }
+}
+
+/// People see which requests there were; `erase status ID` has their certificates.
+fn told(shown: Value) -> Answer {
+    let mut brief = shown.clone();
+    for erasure in brief.get_mut("erasures").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::Object(members) = erasure {
+            members.remove("certificate");
+        }
+    }
+    let text = outline(&brief);
+    Answer::new(shown).told_as(text)
 }

@@ -1,31 +1,30 @@
-//! What a data subject may ask for: its parts as a signed file (GDPR Art. 15 and 20), and where they are.
+//! What a data subject may ask for: its parts as a signed file (GDPR Art. 15 and 20); where they are: `whereabouts`.
 //!
 //! Both are an organisation's, which knows the person by its own name for it, and both are audited under that name's
 //! tag alone. Source: docs/spec/federation.md sections 4 and 5.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::audit::Log;
+use super::certifying::status;
 use super::core::{Batch, Engine};
-use super::ledgers::CROSSED_UNDER;
+use super::erasure::{Erasure, OF_SUBJECT};
 use super::scopes;
 use super::stop::{Step, bug};
-use super::tables::{ERASURES, EXPORTS, Logged, Opened, PartRow, SENT_TO, SUBJECTS, Tag};
+use super::tables::{ERASURES, Logged, Opened, PartRow, SUBJECTS, Tag};
 use super::view::View;
 use crate::crypto::jws::Kind;
 use crate::protocol::access::EXPORT;
-use crate::protocol::class::DataClass;
-use crate::protocol::consent::negotiation::Negotiation;
-use crate::protocol::ids::{CellId, OrgName, SessionId, SubjectRef};
+use crate::protocol::ids::{OrgName, SessionId, SubjectRef};
 use crate::protocol::message::Part;
 use crate::protocol::refusal::{Code, Refusal};
-use crate::store::{Order, View as _};
+use crate::store::{Fault, Order, View as _};
 use crate::vault::Scope;
 
 /// A record that has parts of the subject, and their names.
-type Place = (SessionId, u64, Vec<String>);
+pub(super) type Place = (SessionId, u64, Vec<String>);
 
 impl Engine {
     /// `subject export`: every part of a data subject that an organisation of this cell holds.
@@ -52,48 +51,20 @@ impl Engine {
             "subjectRef": subject,
             "at": batch.now,
             "parts": parts,
-            "erasures": self.erasures_of(batch, tag)?,
+            "erasures": self.erasures_of(batch, tag)?.iter().map(|(id, erasure)| named(id, erasure)).collect::<Vec<_>>(),
         });
         self.audit(batch, "operator", "operator", &tag.to_string(), b"subject export")?;
         let export = self.shared.sign(Kind::Subject, &payload);
         Ok(json!({"type": EXPORT, "export": export, "payload": payload, "cells": [super::audit::own(&self.shared)]}))
     }
 
-    /// `subject where`: the cells, sessions and consents that concern a data subject, and nothing of what is said.
-    pub(super) fn subject_where(&mut self, batch: &mut Batch<'_>, org: &OrgName, subject: &SubjectRef) -> Step<Value> {
-        let (tag, places) = self.places_of_subject(batch, org, subject)?;
-        let own = self.shared.settings.cell.clone();
-        let mut sessions: BTreeMap<SessionId, (u64, BTreeSet<CellId>)> = BTreeMap::new();
-        for (session, sequence, names) in &places {
-            let found = sessions.entry(*session).or_default();
-            found.0 += names.len() as u64;
-            found.1.extend(self.personal_went_to(batch, org, *session, *sequence)?);
-        }
-        let holds: BTreeSet<&CellId> = sessions.values().flat_map(|(_, cells)| cells).chain([&own]).collect();
-        let mut mentioned = BTreeSet::new();
-        let mut shown = Vec::new();
-        for (session, (parts, cells)) in &sessions {
-            let sent = batch.txn.get(&SENT_TO, &(*session, self.shared.org_tag(org)))?.unwrap_or_default();
-            mentioned.extend(sent.into_iter().filter(|cell| !holds.contains(cell)));
-            let kept = View { shared: &self.shared, rows: &batch.txn }.kept(*session)?;
-            let state = kept.as_ref().map(|kept| kept.session.shown_state().name());
-            let all: Vec<&CellId> = cells.iter().chain([&own]).collect();
-            shown.push(json!({"sessionId": session, "state": state, "parts": parts, "cells": all}));
-        }
-        let cells: Vec<Value> = holds
-            .iter()
-            .map(|cell| json!({"cell": cell, "holds": "parts"}))
-            .chain(mentioned.iter().map(|cell| json!({"cell": cell, "holds": "commitments"})))
-            .collect();
-        let reached: BTreeSet<&CellId> = holds.iter().copied().chain(&mentioned).collect();
-        let answer = json!({"organisation": org, "cells": cells, "sessions": shown,
-            "consents": self.consents_with(org, &reached, batch), "erasures": self.erasures_of(batch, tag)?});
-        self.audit(batch, "operator", "operator", &tag.to_string(), b"subject where")?;
-        Ok(answer)
-    }
-
     /// Where parts of the subject stand; not found if nothing is, or ever was, known of it.
-    fn places_of_subject(&self, batch: &Batch<'_>, org: &OrgName, subject: &SubjectRef) -> Step<(Tag, Vec<Place>)> {
+    pub(super) fn places_of_subject(
+        &self,
+        batch: &Batch<'_>,
+        org: &OrgName,
+        subject: &SubjectRef,
+    ) -> Step<(Tag, Vec<Place>)> {
         self.home_org(org)?;
         let tag = self.shared.tags.scope(&Scope::Subject(org.clone(), subject.clone()));
         let rows = batch.txn.under(&SUBJECTS, &(tag,), Order::Forward, usize::MAX)?;
@@ -135,66 +106,27 @@ impl Engine {
         Ok(shown)
     }
 
-    /// Other cells that were sent the record's personal parts. Within the region there is no ledger: every cell that
-    /// got the record counts, if a consent ever covered the class.
-    fn personal_went_to(
-        &self,
-        batch: &Batch<'_>,
-        org: &OrgName,
-        session: SessionId,
-        sequence: u64,
-    ) -> Step<BTreeSet<CellId>> {
-        let view = View { shared: &self.shared, rows: &batch.txn };
-        let Some((_, row)) = view.logged(session, sequence)? else { return Ok(BTreeSet::new()) };
-        let mut cells = BTreeSet::new();
-        if row.sender_org.as_ref() != Some(org) {
-            return Ok(cells);
-        }
-        for ((_, _, index), _) in
-            batch.txn.under(&CROSSED_UNDER, &(Log::Exports.number(), session), Order::Forward, usize::MAX)?
-        {
-            let entry = batch.txn.get(&EXPORTS, &index)?.filter(|entry| entry.envelope == row.envelope);
-            let personal = |class: &String| class == DataClass::Personal.name();
-            cells.extend(entry.filter(|entry| entry.classes.iter().any(personal)).map(|entry| entry.to));
-        }
-        let sent = batch.txn.get(&SENT_TO, &(session, self.shared.org_tag(org)))?.unwrap_or_default();
-        let near = sent.into_iter().filter(|cell| !self.shared.settings.leaves_region(&self.facts, cell));
-        cells.extend(near.filter(|cell| self.ever_personal(org, cell)));
-        Ok(cells)
+    /// The requests that concern the subject's parts, with their certificates.
+    pub(super) fn erasures_of(&self, batch: &Batch<'_>, tag: Tag) -> Result<BTreeMap<Uuid, Erasure>, Fault> {
+        let of_it = batch.txn.under(&OF_SUBJECT, &(tag,), Order::Forward, usize::MAX)?;
+        requests(batch, of_it.into_iter().map(|((_, id, _), ())| id))
     }
+}
 
-    fn ever_personal(&self, org: &OrgName, cell: &CellId) -> bool {
-        let agreed = self.facts.consents.values().flat_map(Negotiation::agreed);
-        agreed.map(|consent| &consent.document).any(|document| {
-            document.other_party(org).is_some_and(|party| party.cell == *cell)
-                && document.clauses().classes.contains(DataClass::Personal)
-        })
+/// Requests by their ids.
+pub(super) fn requests(
+    batch: &Batch<'_>,
+    ids: impl Iterator<Item = [u8; 16]>,
+) -> Result<BTreeMap<Uuid, Erasure>, Fault> {
+    let mut found = BTreeMap::new();
+    for id in ids {
+        found.extend(batch.txn.get(&ERASURES, &id)?.map(|erasure| (Uuid::from_bytes(id), erasure)));
     }
+    Ok(found)
+}
 
-    /// The organisation's consents with organisations of these cells, in their newest version.
-    fn consents_with(&self, org: &OrgName, cells: &BTreeSet<&CellId>, batch: &Batch<'_>) -> Vec<Value> {
-        let mut shown = Vec::new();
-        for known in self.facts.consents.values() {
-            let latest = known.latest();
-            let Some(other) = latest.document.other_party(org).filter(|party| cells.contains(&party.cell)) else {
-                continue;
-            };
-            let clauses = latest.document.clauses();
-            shown.push(json!({"consentId": clauses.consent_id, "version": clauses.version,
-                "with": other.organisation, "cell": other.cell, "dataClasses": clauses.classes,
-                "retention": clauses.retention, "status": known.status(latest, batch.now).name()}));
-        }
-        shown
-    }
-
-    /// What was erased under the subject's tag: the requests, with their certificates.
-    fn erasures_of(&self, batch: &Batch<'_>, tag: Tag) -> Step<Vec<Value>> {
-        let all = batch.txn.range(&ERASURES, .., Order::Forward, usize::MAX)?;
-        let of_it = all.into_iter().filter(|(_, erasure)| erasure.tag == tag);
-        let shown = of_it.map(|(id, erasure)| {
-            json!({"requestId": uuid::Uuid::from_bytes(id), "requestedAt": erasure.requested_at,
-                "certificate": erasure.certificate})
-        });
-        Ok(shown.collect())
-    }
+/// A request as a data subject's files name it.
+pub(super) fn named(request: &Uuid, erasure: &Erasure) -> Value {
+    json!({"requestId": request, "requestedAt": erasure.requested_at, "kind": erasure.kind,
+        "status": status(erasure), "certificate": erasure.certificate})
 }

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::core::Engine;
-use super::erasure::{Answer, Erasure, Stage};
+use super::erasure::{Answer, Deferred, Erasure, Stage};
 use super::sealing;
 use super::shared::Shared;
 use super::tables::ERASURES;
 use super::transcript::cell_shown;
 use crate::crypto::jws::Kind;
-use crate::protocol::ids::CellId;
+use crate::protocol::ids::{CellId, SessionId};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, View as Rows};
@@ -25,11 +25,6 @@ impl Engine {
             .heads
             .iter()
             .map(|(session, head)| json!({"sessionId": session, "before": head, "after": head}))
-            .collect();
-        let deferred: Vec<Value> = erasure
-            .deferred
-            .iter()
-            .flat_map(|(session, held)| held.held_by.iter().map(move |by| json!({"sessionId": session, "heldBy": by})))
             .collect();
         json!({
             "type": Kind::Erasure.payload_type(),
@@ -44,7 +39,7 @@ impl Engine {
             "slots": erasure.done.slots,
             "media": {"kind": self.shared.media.0, "trusted": self.shared.media.1},
             "retained": retained(&erasure.kind),
-            "deferred": deferred,
+            "deferred": deferred_shown(erasure),
             "recipients": recipients_shown(erasure),
             "heads": heads,
         })
@@ -80,6 +75,9 @@ pub(super) fn shown(shared: &Shared, request: Uuid, erasure: &Erasure) -> Value 
             let cells: Vec<Value> = cells.map(|cell| cell_shown(shared, &facts, cell)).collect();
             members.insert("cells".to_owned(), json!(cells));
         }
+        if erasure.is_held() && erasure.certificate.is_none() {
+            members.insert("deferred".to_owned(), deferred_shown(erasure));
+        }
         if erasure.stage == Stage::Approval {
             members.insert("awaiting".to_owned(), json!("approval"));
         }
@@ -88,7 +86,7 @@ pub(super) fn shown(shared: &Shared, request: Uuid, erasure: &Erasure) -> Value 
 }
 
 /// `pending`, `held`, or the level of the certificate.
-fn status(erasure: &Erasure) -> String {
+pub(super) fn status(erasure: &Erasure) -> String {
     if erasure.is_held() && erasure.certificate.is_none() { "held".to_owned() } else { sealing::level(erasure) }
 }
 
@@ -100,6 +98,14 @@ pub(super) fn answered(erasure: &Erasure) -> bool {
         Stage::Moved => false,
         Stage::Done => erasure.overdue() == 0,
     }
+}
+
+/// What a hold keeps here: of which sessions, and by whose word.
+fn deferred_shown(erasure: &Erasure) -> Value {
+    let of = |(session, held): (&SessionId, &Deferred)| {
+        held.held_by.iter().map(|by| json!({"sessionId": session, "heldBy": by})).collect::<Vec<_>>()
+    };
+    erasure.deferred.iter().flat_map(of).collect()
 }
 
 /// What no erasure of this kind takes.
@@ -158,7 +164,7 @@ fn in_short(request: Uuid, erasure: &Erasure) -> Value {
     };
     json!({
         "requestId": request, "organisation": erasure.organisation, "kind": erasure.kind,
-        "requestedAt": erasure.requested_at, "orderedBy": erasure.ordered, "status": status(erasure),
+        "ground": erasure.ground, "requestedAt": erasure.requested_at, "orderedBy": erasure.ordered, "status": status(erasure),
         "heldBy": erasure.held_by(),
         "awaiting": (erasure.stage == Stage::Approval).then_some("approval"),
         "deferred": those(|answer| matches!(answer, Answer::Certified(jws) if !deferred(jws).is_empty())),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::certifying;
 use super::core::{Batch, Engine};
 use super::effects::Effects;
-use super::erasure::{Deferred, Done, Erasure, Stage, Target, UNFINISHED};
+use super::erasure::{Deferred, Done, Erasure, IN_SESSION, OF_SUBJECT, Stage, Target, UNFINISHED};
 use super::forgetting::Plan;
 use super::forgotten::Erased;
 use super::holds::held_by;
@@ -137,6 +137,9 @@ impl Engine {
         erasure: &Erasure,
     ) -> Result<(), Fault> {
         batch.put(&ERASURES, request.as_bytes(), erasure)?;
+        if erasure.scope == Some(Target::Subject) {
+            batch.put(&OF_SUBJECT, &(erasure.tag, *request.as_bytes(), SessionId(Uuid::nil())), &())?;
+        }
         if erasure.is_finished() {
             batch.remove(&UNFINISHED, request.as_bytes());
         } else {
@@ -240,6 +243,7 @@ impl Engine {
         let plan = self.plan(batch, &erasure)?;
         let mut held: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
         for session in plan.sessions.keys() {
+            batch.put(&IN_SESSION, &(*session, *request.as_bytes()), &())?;
             let by = held_by(&batch.txn, *session)?;
             if !by.is_empty() {
                 held.insert(*session, by.into_iter().map(str::to_owned).collect());
@@ -260,7 +264,7 @@ impl Engine {
         if erasure.ordered.is_some() && !plan.secrets.is_empty() {
             moved = true;
             for key in plan.listed.iter().filter(|key| !plan.secrets.contains(&key.0) && !held.contains_key(&key.1)) {
-                batch.remove(&SUBJECTS, key);
+                unlisted(batch, request, key)?;
             }
         }
         erasure.doomed.extend(plan.secrets);
@@ -295,7 +299,8 @@ impl Engine {
             erasure.sessions.insert(*session);
             erasure.doomed.extend(&share.secrets);
             if !share.victims.is_empty() {
-                let old = self.renew(batch, *session, &erasure.organisation, &share.victims, &mut erasure.done)?;
+                let old =
+                    self.renew(batch, request, *session, &erasure.organisation, &share.victims, &mut erasure.done)?;
                 moved |= old.is_some();
                 erasure.doomed.extend(old);
             }
@@ -330,11 +335,11 @@ impl Engine {
                 self.forget_seat(batch, seat, session)?;
             }
             for key in plan.listed.iter().filter(|key| erasure.ordered.is_some() && key.1 == session) {
-                batch.remove(&SUBJECTS, key);
+                unlisted(batch, request, key)?;
             }
             let victims = plan.sessions.get(&session).map(|share| &share.victims).filter(|victims| !victims.is_empty());
             if let Some(victims) = victims {
-                let old = self.renew(batch, session, &erasure.organisation, victims, &mut erasure.done)?;
+                let old = self.renew(batch, request, session, &erasure.organisation, victims, &mut erasure.done)?;
                 erasure.doomed.extend(old);
             }
         }
@@ -369,13 +374,14 @@ impl Engine {
             }
         }
         for session in std::mem::take(&mut erasure.sessions) {
+            batch.put(&IN_SESSION, &(session, *request.as_bytes()), &())?;
             let sequences = match plan.sessions.get(&session).and_then(|share| share.sequences.clone()) {
                 Some(sequences) => sequences,
                 None => self.sequences(batch, session)?,
             };
             self.scrub_session(batch, session, &sequences, &doomed, &mut erasure.done)?;
             for key in plan.listed.iter().filter(|key| key.1 == session) {
-                batch.remove(&SUBJECTS, key);
+                unlisted(batch, request, key)?;
             }
         }
         self.forget_beside(batch, &mut erasure, &doomed)?;
@@ -395,6 +401,12 @@ impl Engine {
         }
         self.keep_erasure(batch, request, &erasure).map_err(Into::into)
     }
+}
+
+/// A record is no more among those of a data subject; the request that took it is.
+fn unlisted(batch: &mut Batch<'_>, request: Uuid, key: &(Tag, SessionId, u64)) -> Result<(), Fault> {
+    batch.remove(&SUBJECTS, key);
+    batch.put(&OF_SUBJECT, &(key.0, *request.as_bytes(), key.1), &())
 }
 
 const fn kind(scope: &ErasureScope) -> &'static str {

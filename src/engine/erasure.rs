@@ -15,6 +15,11 @@ use crate::wire::frame::Item;
 
 /// Requests for erasure that are not at their end: work to be done, or an answer to come.
 pub const UNFINISHED: Table<[u8; 16], ()> = Table::new("unfinished");
+/// Requests by the data subjects whose parts they concern, under their tags, and the sessions these were listed in; the
+/// nil id with a subject's own request, wherever it finds something.
+pub const OF_SUBJECT: Table<(Tag, [u8; 16], SessionId), ()> = Table::new("erased_of");
+/// Requests by the sessions they were carried out in.
+pub const IN_SESSION: Table<(SessionId, [u8; 16]), ()> = Table::new("erased_in");
 /// Operators' holds in force.
 pub const HOLDS: Table<[u8; 16], Hold> = Table::new("holds");
 /// The same by session.

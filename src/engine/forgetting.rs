@@ -117,8 +117,11 @@ impl Engine {
             Target::Subject => {
                 let listed = !batch.txn.under(&SUBJECTS, &(tag,), Sorted::Forward, 1)?.is_empty();
                 if !listed && self.shared.vault.secret(tag)?.is_none() {
+                    let before = self.erasures_of(batch, tag)?.into_keys().next_back();
+                    let before =
+                        before.map_or_else(String::new, |id| format!("; it was erased by `erase status {id}`"));
                     let detail = "nothing of this data subject is kept here under that name for this organisation";
-                    return Err(Refusal::new(Code::NotFound, detail).at("/subject").into());
+                    return Err(Refusal::new(Code::NotFound, format!("{detail}{before}")).at("/subject").into());
                 }
                 Ok(())
             }

@@ -8,7 +8,7 @@
 //! | [`request`], [`operation`], [`command`], [`effects`] | what is asked, what is answered, what a commit sets in motion |
 //! | `sending`, `placing`, `taking`, `homecoming`, `timing`, `asking`, `delegating`, `newcomers`, `meeting` | messages: from agents, into the log, from peers, by time and by operators |
 //! | `beside`, `noted`, `disputes`, `disputed`, `undecided` | ratings and disputes, which stand beside the log; verdicts and decisions |
-//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `stated`, `recrossing`, `audit`, `cosigning`, `proving`, `access`, `retention` | what may cross, what waits, frames built and checked, what each cell says and has |
+//! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `stated`, `recrossing`, `audit`, `cosigning`, `proving`, `access`, `whereabouts`, `retention` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `unlocking`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends, by the session or by operators; between cells |
 //! | `erasing`, `forgetting`, `rescoping`, `ordering`, `certifying`, `holds`, [`erasure`] | erasure: its steps, what it is about, what outlives it, peers' share, what is signed, what delays it, its rows |
 //! | [`revoking`], `consents`, `reminding`, `registry`, `forgotten`, `operate` | the other verbs |
@@ -97,6 +97,7 @@ mod undecided;
 mod unlocking;
 mod verified;
 pub mod view;
+mod whereabouts;
 pub mod witnessing;
 pub mod writer;
 

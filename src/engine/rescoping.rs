@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::core::{Batch, Engine};
-use super::erasure::Done;
+use super::erasure::{Done, OF_SUBJECT};
 use super::scopes;
 use super::shared::Shared;
 use super::stop::Step;
@@ -84,6 +84,7 @@ impl Engine {
     pub(super) fn renew(
         &mut self,
         batch: &mut Batch<'_>,
+        request: Uuid,
         session: SessionId,
         organisation: &OrgName,
         victims: &Victims,
@@ -123,7 +124,7 @@ impl Engine {
             holders.push(organisation.clone());
             for holder in holders {
                 let tag = shared.tags.scope(&Scope::Subject(holder, subject.clone()));
-                unlist(batch, (tag, session, filed.sequence), &name)?;
+                unlist(batch, request, (tag, session, filed.sequence), &name)?;
             }
         }
         live.kept.renewed = renewed;
@@ -191,9 +192,10 @@ impl Engine {
     }
 }
 
-/// Takes a part's name from where a data subject's parts are listed.
-fn unlist(batch: &mut Batch<'_>, key: (Tag, SessionId, u64), name: &str) -> Result<(), Fault> {
+/// Takes a part's name from where a data subject's parts are listed, and leaves the request that did.
+fn unlist(batch: &mut Batch<'_>, request: Uuid, key: (Tag, SessionId, u64), name: &str) -> Result<(), Fault> {
     let Some(mut names) = batch.txn.get(&SUBJECTS, &key)? else { return Ok(()) };
+    batch.put(&OF_SUBJECT, &(key.0, *request.as_bytes(), key.1), &())?;
     names.retain(|known| known != name);
     if names.is_empty() {
         batch.remove(&SUBJECTS, &key);

@@ -45,4 +45,5 @@ mod thirds;
 mod timers;
 mod trust;
 mod unlocked;
+mod whereabouts;
 mod whole;

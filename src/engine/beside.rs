@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::again::Coming as Again;
 use super::border::{Load, orgs_in};
 use super::command::Taken;
 use super::core::{Batch, Engine};
@@ -201,6 +202,14 @@ impl Engine {
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
         let agents: Vec<AgentId> = boxed.iter().map(|boxed| boxed.agent.clone()).collect();
         let owned = Owned { session, organisation: &organisation, agents, subject: None, renewed: &live.kept.renewed };
+        let coming = Again {
+            session,
+            message: *id.bytes(),
+            sequence: None,
+            sender: Some(*said.sender().bytes()),
+            organisation: Some(&organisation),
+            at: boxed.as_ref().map_or(batch.now, |boxed| boxed.admitted_at),
+        };
         let mut rows = BTreeMap::new();
         for (name, part) in parts {
             let row = match part {
@@ -213,15 +222,17 @@ impl Engine {
                 PartFrame::Withheld { consent_id, version, .. } => PartRow::Withheld(consent_id, version),
                 PartFrame::Erased { at, .. } => PartRow::Erased(at),
             };
+            let row = self.row_without_gone(batch, &coming, &name, row)?;
             rows.insert(name, row);
         }
-        let boxed = match &boxed {
+        let mut boxed = match &boxed {
             Some(boxed) => {
                 let place = scopes::place(session, id.bytes(), "");
                 scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, boxed)?
             }
             None => Copies::new(),
         };
+        self.without_gone(batch, &coming, "", &mut boxed)?;
         Ok(Noted { said, envelope, organisation, boxed, parts: rows, salt, crossings, taken_at: batch.now, stage })
     }
 

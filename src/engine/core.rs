@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) more_due: bool,
     /// What peers' orders may still cost.
     pub(super) ordered: super::ordering::Ordered,
+    /// Whether erasures were carried out again after a restore.
+    pub(super) replayed: bool,
     /// What peers have said today.
     pub(super) spoken: super::stated::Spoken,
 }

@@ -368,6 +368,7 @@ impl Engine {
             self.order_peers(batch, request, &mut erasure, &plan)?;
         }
         let doomed = std::mem::take(&mut erasure.doomed);
+        self.destroyed_again(batch, request, &erasure, &doomed)?;
         for tag in &doomed {
             if let Some(destroyed) = self.shared.vault.destroy(*tag)? {
                 erasure.done.slots.insert(destroyed.after);
@@ -375,6 +376,10 @@ impl Engine {
         }
         for session in std::mem::take(&mut erasure.sessions) {
             batch.put(&IN_SESSION, &(session, *request.as_bytes()), &())?;
+            if batch.txn.get(&super::tables::SESSIONS, &session)?.is_none() && !self.live.contains_key(&session) {
+                // Erased again in a restored cell that does not have it: it comes without that, if it comes.
+                continue;
+            }
             let sequences = match plan.sessions.get(&session).and_then(|share| share.sequences.clone()) {
                 Some(sequences) => sequences,
                 None => self.sequences(batch, session)?,

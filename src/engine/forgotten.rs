@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::core::{Batch, Engine};
 use super::erasure::{HOLDS, Hold, Stage};
-use super::stop::{Stop, bug};
+use super::stop::{Step, Stop, bug};
 use super::tables::{ERASURES, Erasure, LEDGERED};
 use crate::protocol::ids::CellId;
 use crate::store::erasures::{Erasures, Head};
@@ -41,6 +41,11 @@ impl Engine {
         batch.put(&LEDGERED, &(), &ledger.head())
     }
 
+    fn take_reordered(&mut self, batch: &mut Batch<'_>, peer: &CellId, order: Order) -> Step<()> {
+        self.note_reordered(batch, &order)?;
+        self.take_order(batch, peer, order)
+    }
+
     /// Erases again what the database does not know of.
     pub(super) fn erase_again(&mut self, batch: &mut Batch<'_>, erased: Erased) -> Result<(), Fault> {
         match erased {
@@ -48,12 +53,13 @@ impl Engine {
                 let known = batch.txn.get(&ERASURES, request.as_bytes())?;
                 if known.is_none_or(|known| known.stage == Stage::Approval) {
                     let (org, tag) = (erasure.organisation.clone(), erasure.tag.to_string());
+                    self.note_replayed(batch, request, &erasure)?;
                     self.keep_erasure(batch, request, &erasure)?;
                     self.ripe.insert(request);
                     self.audit(batch, "erasure", org.as_str(), &tag, b"again")?;
                 }
             }
-            Erased::Ordered(peer, order) => match self.take_order(batch, &peer, order) {
+            Erased::Ordered(peer, order) => match self.take_reordered(batch, &peer, order) {
                 Ok(()) => {}
                 Err(Stop::Refused(refusal)) => {
                     batch.effects.alarms.push(format!("an erasure of the ledger was not done again: {refusal}"));

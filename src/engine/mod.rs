@@ -11,7 +11,7 @@
 //! | `border`, `admitting`, `outbox`, `outgoing`, `inbound`, `receipts`, `stating`, `ledgers`, `stated`, `recrossing`, `audit`, `cosigning`, `proving`, `access`, `whereabouts`, `retention` | what may cross, what waits, frames built and checked, what each cell says and has |
 //! | `booking`, `escrows`, `unlocking`, `clearing`, `orders`, `netting` | balances and postings; money locked, and moved when its escrow ends, by the session or by operators; between cells |
 //! | `erasing`, `forgetting`, `rescoping`, `ordering`, `certifying`, `holds`, [`erasure`] | erasure: its steps, what it is about, what outlives it, peers' share, what is signed, what delays it, its rows |
-//! | [`revoking`], `consents`, `reminding`, `registry`, `forgotten`, `operate` | the other verbs |
+//! | [`revoking`], `consents`, `reminding`, `registry`, `forgotten`, `again`, `operate` | the other verbs |
 //! | `trust`, `reputation`, `endorsing`, `outcomes` | scores shown, signed and enforced; what is booked for them; how sessions ended |
 //! | `view`, `search`, `transcript` | what is read |
 //! | `scopes`, `tables`, `residents`, `bytes`, `shared`, `live`, `stop` | what they stand on |
@@ -20,6 +20,7 @@
 
 mod access;
 mod admitting;
+mod again;
 mod asking;
 mod audit;
 mod backing;

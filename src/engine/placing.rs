@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::again::Coming;
 use super::border::orgs_in;
 use super::core::{Batch, Engine};
 use super::erasure::SAT;
@@ -25,10 +26,13 @@ use crate::protocol::session::{Changes, Event as SessionEvent, Head, Home, State
 use crate::protocol::time::Timestamp;
 use crate::store::{Fault, View as Rows};
 use crate::vault::Scope;
-use crate::wire::frame::{Boxed, Crossing, PartFrame, Profile, Seated};
+use crate::wire::frame::{Boxed, Crossing, Named, PartFrame, Profile, Seated};
 
 /// In a stored invitation whom a DELEGATE calls: it is shown to nobody else, and this member to nobody.
 pub(super) const CALLED: &str = "called";
+
+/// The name at which a seat lies.
+const SEAT: &str = "seat";
 
 /// A record on its way into the store, its parts open as far as this cell may have them.
 pub(super) struct Arriving {
@@ -70,7 +74,9 @@ impl Engine {
                 let (agents, renewed) = (vec![boxed.agent.clone()], &live.kept.renewed);
                 let owned = Owned { session, organisation: org, agents, subject: None, renewed };
                 let place = scopes::place(session, record.message_id.bytes(), scopes::PROFILE);
-                Some(scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, profile)?)
+                let mut copies = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, profile)?;
+                self.without_gone(batch, &Coming::of(record, Some(org)), "", &mut copies)?;
+                Some(copies).filter(|copies| !copies.is_empty())
             }
             (None, _, _) | (_, None, _) | (_, _, None) => None,
         };
@@ -79,7 +85,9 @@ impl Engine {
                 let (agents, renewed) = (vec![boxed.agent.clone()], &live.kept.renewed);
                 let owned = Owned { session, organisation: org, agents, subject: None, renewed };
                 let place = scopes::place(session, record.message_id.bytes(), "");
-                Some(scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, boxed)?)
+                let mut copies = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, boxed)?;
+                self.without_gone(batch, &Coming::of(record, Some(org)), "", &mut copies)?;
+                Some(copies).filter(|copies| !copies.is_empty())
             }
             (None, _) | (_, None) => None,
         };
@@ -170,6 +178,7 @@ impl Engine {
                 (PartFrame::Withheld { consent_id, version, .. }, _) => PartRow::Withheld(*consent_id, *version),
                 (PartFrame::Erased { at, .. }, _) => PartRow::Erased(*at),
             };
+            let row = self.row_without_gone(batch, &Coming::of(record, sender_org), name, row)?;
             rows.insert(name.clone(), row);
         }
         for (subject, names) in subjects {
@@ -270,7 +279,20 @@ impl Engine {
         let owned = Owned { session, organisation: &organisation, agents, subject: None, renewed };
         let place = scopes::place(session, participant.bytes(), "seat");
         let holders = orgs_in(&live.kept.session, &self.shared.settings.cell);
-        let sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
+        let mut sealed = scopes::close(&self.shared, &mut *self.entropy, &owned, &place, &holders, sitter)?;
+        let coming = Coming {
+            session,
+            message: *participant.bytes(),
+            sequence: None,
+            sender: Some(*participant.bytes()),
+            organisation: Some(&organisation),
+            at: live.kept.session.head.timestamp,
+        };
+        self.without_gone(batch, &coming, SEAT, &mut sealed)?;
+        if sealed.is_empty() && !holders.is_empty() {
+            let home = Seated { participant, agent: Named::Erased(organisation), cell: cell.clone() };
+            return self.put_nameless(batch, session, &home);
+        }
         self.note_known(batch, &live.kept.session, participant, (cell, sitter))?;
         batch.put(&SESSIONS_OF, &(self.shared.org_tag(&organisation), session), &())?;
         let agent = self.shared.agent_tag(&sitter.agent);

@@ -102,12 +102,14 @@ impl Engine {
             more_due: false,
             ordered: super::ordering::Ordered::default(),
             spoken: super::stated::Spoken::default(),
+            replayed: false,
         };
         engine.not_older()?;
         for erased in again {
             engine.commit(&mut store, now, vec![Command::EraseAgain(Box::new(erased))])?;
         }
         engine.unfinished_erasures(&store.read()?)?;
+        engine.replayed = super::again::replayed(&store.read()?)?;
         while !engine.ripe.is_empty() {
             engine.commit(&mut store, now, Vec::new())?;
         }

@@ -4,6 +4,7 @@
 //! say is gone. Where that is not certain the peer counts as holding: a person is not told that something is gone on
 //! anybody's guess. Source: docs/spec/federation.md sections 4 and 5.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -173,13 +174,14 @@ impl Engine {
         session: SessionId,
         found: &'f mut Found,
     ) -> Result<&'f OfSession, Fault> {
-        if !found.looked.contains_key(&session) {
-            let ids = batch.txn.under(&IN_SESSION, &(session,), Order::Forward, usize::MAX)?;
-            let erased = requests(batch, ids.into_iter().map(|((_, id), ())| id))?;
-            let looked = (erased, self.personal_went_to(batch, org, session)?);
-            found.looked.insert(session, looked);
+        match found.looked.entry(session) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let ids = batch.txn.under(&IN_SESSION, &(session,), Order::Forward, usize::MAX)?;
+                let erased = requests(batch, ids.into_iter().map(|((_, id), ())| id))?;
+                Ok(place.insert((erased, self.personal_went_to(batch, org, session)?)))
+            }
         }
-        Ok(found.looked.entry(session).or_default())
     }
 
     /// How many of these parts the organisation can read.

@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) more_due: bool,
     /// What peers' orders may still cost.
     pub(super) ordered: super::ordering::Ordered,
+    /// When what holds keep was last looked at for those that time has ended.
+    pub(super) looked_at: Timestamp,
     /// Whether erasures were carried out again after a restore.
     pub(super) replayed: bool,
     /// What peers have said today.

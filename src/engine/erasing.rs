@@ -244,7 +244,7 @@ impl Engine {
         let mut held: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
         for session in plan.sessions.keys() {
             batch.put(&IN_SESSION, &(*session, *request.as_bytes()), &())?;
-            let by = held_by(&batch.txn, *session)?;
+            let by = held_by(&batch.txn, *session, batch.now)?;
             if !by.is_empty() {
                 held.insert(*session, by.into_iter().map(str::to_owned).collect());
             }
@@ -313,7 +313,7 @@ impl Engine {
         let mut free: BTreeMap<SessionId, Deferred> = BTreeMap::new();
         let before = erasure.deferred.clone();
         for (session, deferred) in &before {
-            let by = held_by(&batch.txn, *session)?;
+            let by = held_by(&batch.txn, *session, batch.now)?;
             if by.is_empty() {
                 erasure.deferred.remove(session);
                 free.insert(*session, deferred.clone());

@@ -14,6 +14,7 @@ use super::stop::Step;
 use super::tables::{DUES, ESCROWS, Kept, SESSIONS};
 use crate::protocol::ids::SessionId;
 use crate::protocol::refusal::{Code, Refusal};
+use crate::protocol::time::Timestamp;
 use crate::store::{Fault, Order, View as Rows};
 
 /// An operator's hold.
@@ -68,11 +69,15 @@ impl Engine {
     }
 }
 
-/// The grounds on which nothing of a session is erased now; none: it may be.
-pub(super) fn held_by(rows: &impl Rows, id: SessionId) -> Result<Vec<&'static str>, Fault> {
+/// The grounds on which nothing of a session is erased now; none: it may be. A dispute that nobody has ended when its time
+/// and the grace have passed (its host is silent, its session frozen) holds nothing any more: who needs it longer puts a
+/// hold.
+pub(super) fn held_by(rows: &impl Rows, id: SessionId, now: Timestamp) -> Result<Vec<&'static str>, Fault> {
     let Some(kept) = rows.get(&SESSIONS, &id)? else { return Ok(Vec::new()) };
     let operator = !rows.under(&HELD, &(id,), Order::Forward, 1)?.is_empty();
-    let dispute = kept.session.disputes.iter().any(crate::protocol::session::Dispute::is_open);
+    let windows = kept.session.windows;
+    let in_time = |opened: Timestamp| now < opened + windows.dispute + windows.grace;
+    let dispute = kept.session.disputes.iter().any(|dispute| dispute.is_open() && in_time(dispute.opened.at));
     let escrow = locked(&kept) || unsettled(rows, id)?;
     let grounds = GROUNDS.into_iter().zip([operator, dispute, escrow]);
     Ok(grounds.filter_map(|(word, held)| held.then_some(word)).collect())

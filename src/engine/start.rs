@@ -102,6 +102,7 @@ impl Engine {
             more_due: false,
             ordered: super::ordering::Ordered::default(),
             spoken: super::stated::Spoken::default(),
+            looked_at: Timestamp(0),
             replayed: false,
         };
         engine.not_older()?;

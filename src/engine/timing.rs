@@ -20,9 +20,12 @@ use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::session::{Event as SessionEvent, State};
 use crate::protocol::statement::{Statement as _, SystemProof};
 use crate::protocol::terms::SystemEvent;
-use crate::protocol::time::Timestamp;
+use crate::protocol::time::{Span, Timestamp};
 use crate::store::Fault;
 use crate::wire::frame::Crossing;
+
+/// How often what holds keep is looked at for disputes that nobody ended in time.
+const LOOK_AGAIN: Span = Span::seconds(3600);
 
 /// Sessions seen to in one tick; the rest follow in the next.
 const AT_ONCE: usize = 256;
@@ -35,6 +38,10 @@ impl Engine {
             self.offer_checkpoints(batch)?;
         }
         self.retire(batch)?;
+        if batch.now - self.looked_at >= LOOK_AGAIN {
+            self.looked_at = batch.now;
+            self.look_again_everywhere();
+        }
         let due: Vec<(Timestamp, SessionId)> =
             self.due.range(..=(batch.now, SessionId(uuid::Uuid::max()))).take(AT_ONCE).copied().collect();
         for (at, session) in due {

@@ -8,6 +8,7 @@ use asp_cell::engine::operation::ErasureScope;
 use asp_cell::engine::tables::{AGENTS, SEATED};
 use asp_cell::protocol::ids::SessionId;
 use asp_cell::protocol::json::Json;
+use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::time::Timestamp;
 use asp_cell::protocol::transcript::{Pins, verify_bytes};
 use asp_cell::store::{Order, View as _};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::hostile::says;
+use super::money::Deal;
 use super::net::Net;
 
 const ALL: [&str; 5] = ["card", "content", "metadata", "personal", "trust"];
@@ -240,4 +242,35 @@ fn an_order_that_leaves_a_session_out_reaches_no_hold_there() {
         net.rest();
         assert!(!reads(&net, &seller, kept, "Ada Byron"), "{subject}: the same secret, the same end");
     }
+}
+
+/// Whoever hosts the session ends its disputes; one that never does holds nobody's erasure back for ever.
+#[test]
+fn a_dispute_that_its_host_never_ends_holds_until_its_time_is_over() {
+    let (mut deal, delivery) = Deal::new(false);
+    let claim = deal.told(false, P::Fulfill, None, Some(json!({"commitmentId": delivery})));
+    deal.told(true, P::Reject, Some(claim.into()), None);
+    assert!(deal.net.kept(0, deal.session).unwrap().session.disputes[0].is_open());
+    let (session, org) = (deal.session, "org0.example".parse().unwrap());
+    let scope = ErasureScope::Session(session);
+    let asked = deal.net.operate(0, Operation::Erase { org, scope, ground: "Art. 17".to_owned() }).unwrap();
+    assert_eq!((&asked["status"], &asked["heldBy"]), (&json!("held"), &json!(["dispute"])));
+    assert_eq!(asked["deferred"], json!([{"sessionId": session, "heldBy": "dispute"}]));
+    // The host is silent: nothing of it arrives any more.
+    let windows = deal.net.kept(0, session).unwrap().session.windows;
+    let waits = |deal: &mut Deal| status(&mut deal.net, 0, &asked["requestId"])["status"].clone();
+    deal.net.now += windows.dispute.0;
+    for _ in 0..3 {
+        deal.net.commit(0, Command::Tick);
+    }
+    assert_eq!(waits(&mut deal), "held");
+    deal.net.now += windows.grace.0 + 1000;
+    for _ in 0..3 {
+        deal.net.commit(0, Command::Tick);
+        deal.net.now += 1;
+    }
+    while deal.net.cells[0].up.as_ref().unwrap().0.next_deadline() == Some(Timestamp(0)) {
+        deal.net.commit(0, Command::Tick);
+    }
+    assert_eq!(waits(&mut deal), "logical");
 }

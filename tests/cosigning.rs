@@ -56,7 +56,7 @@ async fn each_signs_the_other_as_it_grows_and_a_changed_beginning_is_seen() -> R
     let export = net.cell(HOME)?.operate(Operation::AuditExport).await?;
     let report = judged(&export);
     assert_eq!(report.verdict(), Verdict::Verified, "{:?}", report.problems());
-    assert_eq!(report.cosigners().iter().map(ToString::to_string).collect::<Vec<_>>(), [ABROAD]);
+    assert_eq!(report.cosigners().keys().map(ToString::to_string).collect::<Vec<_>>(), [ABROAD]);
     let mut unsigned = export.clone();
     let note = unsigned["cosigned"][0].as_str().unwrap().to_owned();
     let own: Vec<&str> = note.lines().filter(|line| !line.contains(ABROAD)).collect();

@@ -1,6 +1,6 @@
 //! `verify`: a transcript, a dispute pack or an erasure certificate, off line: no cell, no network, nothing but the file and what the reader pins.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -78,8 +78,15 @@ fn consent_key(given: &str) -> Result<(OrgName, PublicKey), Failure> {
     Ok((organisation, key))
 }
 
-fn names(cells: &BTreeSet<CellId>) -> String {
-    cells.iter().map(CellId::as_str).collect::<Vec<_>>().join(", ")
+fn names(cells: &BTreeMap<CellId, u64>) -> String {
+    let named = cells.iter().map(|(cell, entries)| format!("{cell}: the first {entries} entries"));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// A line as it may be shown: what a file says neither begins another nor moves the cursor or the direction.
+fn plain(line: &str) -> String {
+    let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    line.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// The verdict, how many messages got which, of what, who else signed, and every reason.
@@ -108,5 +115,5 @@ pub(super) fn told(report: &Report) -> String {
         lines.push(format!("  {place}{}: {}", problem.what, problem.detail));
     }
     lines.extend(report.warnings().iter().map(|warning| format!("  warning: {warning}")));
-    lines.join("\n")
+    lines.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n")
 }

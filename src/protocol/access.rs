@@ -33,6 +33,15 @@ pub(super) fn verify(file: &Value, pins: &Pins) -> Report {
     }
     report.about_members(file, &["type"]);
     report.about_members(file.get("payload").unwrap_or(&Value::Null), &["cell", "organisation", "at"]);
+    if !file.pointer("/payload/parts").is_some_and(Value::is_array) {
+        report.problem("part", "expected `parts`, a list");
+    }
+    for name in file.as_object().into_iter().flat_map(|members| members.keys()) {
+        if !["type", "export", "payload", "cells"].contains(&name.as_str()) {
+            report.problem("shape", format!("`{name}` is signed by nobody"));
+        }
+    }
+    report.warn(format!("that cell {cell} holds no other part of this person is its own word"));
     for (place, part) in list(&file["payload"], "parts", &mut report).iter().enumerate() {
         if let Err(why) = opens(part) {
             report.problem("part", format!("part {place}: {why}"));

@@ -36,9 +36,15 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) {
         return report.problem("cell", "expected `cell`, the cell whose log this is");
     };
     report.about_members(file, &["type", "cell", "entry"]);
+    let known = ["type", "cell", "cells", "checkpoint", "entries", "entry", "inclusion", "cosigned", "witnessed"];
+    for name in file.as_object().into_iter().flat_map(|members| members.keys()) {
+        if !known.contains(&name.as_str()) {
+            report.problem("shape", format!("`{name}` is signed by nobody"));
+        }
+    }
     match text(file, "type") {
         Some(EXPORT) => whole(file, &cell, &cells, pins, report),
-        Some(PROOF) => one(file, &cell, &cells, report),
+        Some(PROOF) => one(file, &cell, &cells, pins, report),
         Some(_) | None => report.problem("type", format!("expected type \"{EXPORT}\" or \"{PROOF}\"")),
     }
 }
@@ -51,6 +57,14 @@ fn whole(file: &Value, cell: &CellId, cells: &Cells, pins: &Pins, report: &mut R
         if entry.get("index").and_then(Value::as_u64) != Some(place as u64) {
             return report.problem("entry", format!("the entry at place {place} is not the one of index {place}"));
         }
+    }
+    let mut last = Timestamp(i64::MIN);
+    for (place, entry) in entries.iter().enumerate() {
+        let at = text(entry, "at").and_then(|at| at.parse().ok()).unwrap_or(last);
+        if at < last {
+            report.warn(format!("entry {place} is dated before the one that stands before it"));
+        }
+        last = at;
     }
     let texts: Vec<String> = entries.into_iter().map(canonical).collect();
     let root = merkle::root_of(texts.iter().map(String::as_bytes));
@@ -65,11 +79,23 @@ fn whole(file: &Value, cell: &CellId, cells: &Cells, pins: &Pins, report: &mut R
     }
     for note in list(file, "cosigned", report) {
         match cosigned(note, &texts, cell, cells) {
-            Ok(names) => names.into_iter().for_each(|name| report.cosigner(name)),
+            Ok((names, size)) => {
+                for name in names {
+                    fewer(name.as_str(), size, texts.len(), report);
+                    report.cosigner(name, size);
+                }
+            }
             Err(why) => report.problem("cosignature", why),
         }
     }
     witnesses(file, &texts, cell, pins, report);
+}
+
+/// Says so where somebody has signed a beginning of the log alone.
+fn fewer(name: &str, size: u64, entries: usize, report: &mut Report) {
+    if size < entries as u64 {
+        report.warn(format!("{name} has signed the first {size} of {entries} entries"));
+    }
 }
 
 /// What outside witnesses have signed; of those that a reader pins each must have.
@@ -77,12 +103,13 @@ fn witnesses(file: &Value, texts: &[String], cell: &CellId, pins: &Pins, report:
     let mut found = Vec::new();
     for entry in list(file, "witnessed", report) {
         match witnessed_by(entry, texts, cell) {
-            Ok((key, at)) => {
+            Ok((key, at, size)) => {
                 let pinned = pins.witnesses.contains(&key);
                 if !pinned {
                     report.warn(format!("the key of witness {} is the file's own word; pin it to check it", key.name));
                 }
-                report.witness(format!("{} at {at}", key.name));
+                fewer(&key.name, size, texts.len(), report);
+                report.witness(format!("{} at {at}: the first {size} of {} entries", key.name, texts.len()));
                 found.push(key);
             }
             Err(why) => report.problem("witness", why),
@@ -93,7 +120,7 @@ fn witnesses(file: &Value, texts: &[String], cell: &CellId, pins: &Pins, report:
     }
 }
 
-fn witnessed_by(entry: &Value, texts: &[String], cell: &CellId) -> Result<(VerifierKey, Timestamp), String> {
+fn witnessed_by(entry: &Value, texts: &[String], cell: &CellId) -> Result<(VerifierKey, Timestamp, u64), String> {
     let key: Option<VerifierKey> = text(entry, "witness").and_then(|key| key.parse().ok());
     let key = key.ok_or("expected `witness`, a C2SP verifier key of type 0x04")?;
     let note = text(entry, "checkpoint").and_then(Note::read).ok_or("expected a C2SP signed note of a checkpoint")?;
@@ -104,11 +131,14 @@ fn witnessed_by(entry: &Value, texts: &[String], cell: &CellId) -> Result<(Verif
     if note.checkpoint.origin != origin(cell, "audit") || size != Some(note.checkpoint.size) || shown != Some(at) {
         return Err(format!("what {} signed is shown otherwise", key.name));
     }
-    begins(&note.checkpoint, texts).map(|()| (key, at))
+    begins(&note.checkpoint, texts).map(|()| (key, at, note.checkpoint.size))
 }
 
 /// Whether the entries begin with those of an earlier checkpoint.
 fn begins(Checkpoint { size, root, .. }: &Checkpoint, texts: &[String]) -> Result<(), String> {
+    if *size == 0 {
+        return Err("a log without entries was signed, which says nothing".to_owned());
+    }
     let first = usize::try_from(*size).ok().and_then(|size| texts.get(..size));
     let first = first.ok_or_else(|| format!("{size} entries were cosigned; here are {}", texts.len()))?;
     if merkle::root_of(first.iter().map(String::as_bytes)) == *root {
@@ -119,9 +149,9 @@ fn begins(Checkpoint { size, root, .. }: &Checkpoint, texts: &[String]) -> Resul
 }
 
 /// Who has signed an earlier state of the log beside its own cell; the entries must begin with what they signed.
-fn cosigned(note: &Value, texts: &[String], cell: &CellId, cells: &Cells) -> Result<Vec<CellId>, String> {
+fn cosigned(note: &Value, texts: &[String], cell: &CellId, cells: &Cells) -> Result<(Vec<CellId>, u64), String> {
     let (checkpoint, others) = cosigners(note, "audit", cell, cells)?;
-    begins(&checkpoint, texts).map(|()| others)
+    begins(&checkpoint, texts).map(|()| (others, checkpoint.size))
 }
 
 /// A checkpoint of a log of `cell` that it and other cells have signed, and who they are: at least one.
@@ -143,7 +173,11 @@ pub(super) fn cosigners(
     Ok((note.checkpoint, others))
 }
 
-fn one(file: &Value, cell: &CellId, cells: &Cells, report: &mut Report) {
+fn one(file: &Value, cell: &CellId, cells: &Cells, pins: &Pins, report: &mut Report) {
+    for key in &pins.witnesses {
+        let detail = format!("a proof of one entry has no signature of {}; `audit export` has", key.name);
+        report.problem("witness", detail);
+    }
     judge_inclusion(&file["entry"], &file["inclusion"], cell, cells, report);
 }
 

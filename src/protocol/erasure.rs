@@ -49,6 +49,8 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
     judge(&payload, &cells, &mut report);
     shown_beside(file, &payload, &mut report);
     about(&payload, &mut report);
+    let cell = text(&payload, "cell").unwrap_or_default();
+    report.warn(format!("that these are all the cells that had the data is the word of cell {cell}"));
     let recipients = list(&payload, "recipients", &mut report);
     if recipients.len() > MOST_RECIPIENTS {
         report.problem("recipient", format!("{} recipients; expected at most {MOST_RECIPIENTS}", recipients.len()));
@@ -147,6 +149,24 @@ fn judge(payload: &Value, cells: &Cells, report: &mut Report) {
         (Some(_), Some(_)) => report.problem("completedAt", "it was completed before it was requested"),
         (None, _) | (_, None) => report.problem("requestedAt", "expected times `requestedAt` and `completedAt`"),
     }
+    for name in ["recipients", "deferred", "slots", "heads", "retained"] {
+        if !payload.get(name).is_some_and(Value::is_array) {
+            report.problem("shape", format!("expected `{name}`, a list"));
+        }
+    }
+    let sessions = payload.pointer("/counts/sessions").and_then(Value::as_u64);
+    let heads = payload.get("heads").and_then(Value::as_array).map_or(0, Vec::len);
+    if sessions != Some(heads as u64) {
+        report.problem("counts", format!("expected `counts`, of as many sessions as there are heads, {heads}"));
+    }
+    let kind = payload.pointer("/scope/kind").and_then(Value::as_str).unwrap_or_default();
+    if !["part", "session", "subject", "agent", "organisation"].contains(&kind) {
+        report.problem("scope", format!("expected part, session, subject, agent or organisation, not {kind:?}"));
+    }
+    let entered = payload.pointer("/inclusion/entry/at").and_then(Value::as_str).and_then(|at| at.parse().ok());
+    if entered.zip(at("completedAt")).is_some_and(|(entered, completed): (Timestamp, Timestamp)| entered < completed) {
+        report.problem("completedAt", "the audit log has it before it was completed");
+    }
     let trusted = payload.pointer("/media/trusted").and_then(Value::as_bool);
     match (text(payload, "level"), trusted) {
         (Some("sealed"), Some(_)) | (Some("logical"), Some(true)) => {}
@@ -184,6 +204,25 @@ fn judge_inclusion(payload: &Value, cells: &Cells, report: &mut Report) {
     audit::judge_inclusion(entry, inclusion, &cell, cells, report);
 }
 
+/// Whether a recipient's answer is to this request and scope.
+fn same_request(answer: &Value, of: &Value) -> bool {
+    let same = |pointer: &str| answer.pointer(pointer).is_some() && answer.pointer(pointer) == of.pointer(pointer);
+    same("/certificateId") && same("/scope/tag")
+}
+
+/// A recipient's signed refusal: nobody else says that it refused.
+fn judge_refusal(cell: &CellId, recipient: &Value, of: &Value, cells: &Cells, report: &mut Report) {
+    let Some(jws) = text(recipient, "certificate") else {
+        return report.problem("recipient", format!("cell {cell} is said to have refused, and there is no refusal"));
+    };
+    let Some(payload) = signed(jws, Some(cell), cells, report) else { return };
+    if payload.get("refused").is_none() || !same_request(&payload, of) {
+        return report.problem("recipient", format!("what cell {cell} signed is no refusal of this request"));
+    }
+    let ground = payload.pointer("/refused/ground").and_then(Value::as_str).unwrap_or("without a ground");
+    report.warn(format!("cell {cell} has not erased it: refused, {ground}"));
+}
+
 /// A recipient's own certificate, if it came: by that cell, of the same request.
 fn judge_recipient(recipient: &Value, of: &Value, cells: &Cells, report: &mut Report) {
     let cell = text(recipient, "cell").and_then(|id| id.parse::<CellId>().ok());
@@ -192,9 +231,8 @@ fn judge_recipient(recipient: &Value, of: &Value, cells: &Cells, report: &mut Re
     };
     match status {
         "certified" => {}
-        "refused" | "overdue" => {
-            return report.warn(format!("cell {cell} has not erased it: {status}"));
-        }
+        "refused" => return judge_refusal(&cell, recipient, of, cells, report),
+        "overdue" => return report.warn(format!("cell {cell} has not answered")),
         _ => return report.problem("recipient", format!("expected certified, refused or overdue of cell {cell}")),
     }
     let Some(jws) = text(recipient, "certificate") else {
@@ -202,8 +240,17 @@ fn judge_recipient(recipient: &Value, of: &Value, cells: &Cells, report: &mut Re
             .problem("recipient", format!("cell {cell} is said to have certified, and there is no certificate"));
     };
     let Some(payload) = signed(jws, Some(&cell), cells, report) else { return };
-    if payload.get("certificateId") != of.get("certificateId") {
-        report.problem("recipient", format!("the certificate of cell {cell} is of another request"));
+    if payload.get("refused").is_some() {
+        return report.problem("recipient", format!("what cell {cell} signed is a refusal"));
+    }
+    if !same_request(&payload, of) {
+        report.problem("recipient", format!("the certificate of cell {cell} is of another request or scope"));
+    }
+    if text(of, "level") == Some("sealed") && text(&payload, "level") != Some("sealed") {
+        report.warn(format!("cell {cell} has certified it at level logical: its epoch was not over"));
+    }
+    if payload.pointer("/counts/parts").and_then(Value::as_u64) == Some(0) {
+        report.warn(format!("cell {cell} found no part to erase"));
     }
     judge(&payload, cells, report);
     if deferred(recipient) != deferred(&payload) {

@@ -222,7 +222,7 @@ impl Bundle<'_> {
         self.numbered(first, report);
         for note in list(self.file, "cosigned", report) {
             match self.cosigned(note, first, &before, &hashes) {
-                Ok(names) => names.into_iter().for_each(|name| report.cosigner(name)),
+                Ok((names, size)) => names.into_iter().for_each(|name| report.cosigner(name, size)),
                 Err(why) => report.problem("cosignature", why),
             }
         }
@@ -235,13 +235,13 @@ impl Bundle<'_> {
         first: u64,
         before: &[(u64, Digest)],
         hashes: &[Digest],
-    ) -> Result<Vec<CellId>, String> {
+    ) -> Result<(Vec<CellId>, u64), String> {
         let (Checkpoint { size, root, .. }, others) = cosigners(note, "exports", &self.cell, self.cells)?;
         let leaves = size.checked_sub(first).and_then(|count| hashes.get(..usize::try_from(count).ok()?));
         let leaves =
             leaves.ok_or_else(|| format!("{size} entries were cosigned; that is not within the leaves here"))?;
         if merkle::root_after(before.to_vec(), leaves.iter().copied()) == root {
-            Ok(others)
+            Ok((others, size))
         } else {
             Err(format!("the first {size} entries are not those that were cosigned"))
         }

@@ -90,7 +90,7 @@ pub fn verify(file: &Value, pins: &Pins) -> Report {
             return report;
         }
     }
-    report.about_members(file, &["type", "exportedBy", "exportedAt"]);
+    report.about_members(file, &["type"]);
     report.about_members(file.get("session").unwrap_or(&Value::Null), &["sessionId"]);
     let cells = Cells::read(file, pins, &mut report);
     let consents = Consents::read(file, pins, &mut report);

@@ -1,6 +1,6 @@
 //! What a verification found: one verdict a message, one for the file, and the reasons.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ pub struct Report {
     messages: BTreeMap<u64, Verdict>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
-    cosigners: BTreeSet<CellId>,
+    cosigners: BTreeMap<CellId, u64>,
     witnesses: Vec<String>,
     about: Map<String, Value>,
     corrupt: bool,
@@ -86,9 +86,9 @@ impl Report {
         &self.warnings
     }
 
-    /// The cells that have signed a log beside its own.
+    /// The cells that have signed a log beside its own, each with how many of its entries at most.
     #[must_use]
-    pub const fn cosigners(&self) -> &BTreeSet<CellId> {
+    pub const fn cosigners(&self) -> &BTreeMap<CellId, u64> {
         &self.cosigners
     }
 
@@ -98,8 +98,9 @@ impl Report {
         &self.witnesses
     }
 
-    pub(in crate::protocol) fn cosigner(&mut self, cell: CellId) {
-        self.cosigners.insert(cell);
+    pub(in crate::protocol) fn cosigner(&mut self, cell: CellId, entries: u64) {
+        let known = self.cosigners.entry(cell).or_default();
+        *known = entries.max(*known);
     }
 
     /// An outside witness that has signed a log, and when.
@@ -146,7 +147,8 @@ impl Report {
             "about": self.about,
         });
         if let Value::Object(members) = &mut shown {
-            let signed = [("cosigners", json!(self.cosigners)), ("witnesses", json!(self.witnesses))];
+            let cosigners: Vec<&CellId> = self.cosigners.keys().collect();
+            let signed = [("cosigners", json!(cosigners)), ("witnesses", json!(self.witnesses))];
             members
                 .extend(signed.into_iter().filter(|(_, by)| *by != json!([])).map(|(name, by)| (name.to_owned(), by)));
         }

@@ -7,13 +7,16 @@ mod deal;
 
 use std::time::Duration;
 
-use asp_cell::crypto::digest::Digest;
+use asp_cell::crypto::digest::{Digest, from_base64url};
+use asp_cell::crypto::es256::SigningKey;
+use asp_cell::crypto::jws::{self, Kind};
 use asp_cell::engine::Operation;
 use asp_cell::engine::operation::Assigned;
 use asp_cell::protocol::performative::Performative as P;
 use asp_cell::protocol::transcript::{Pins, Verdict};
 use asp_cell::protocol::trust::evidence;
 use asp_cell::testkit::agent::answer;
+use asp_cell::testkit::search::files;
 use asp_cell::testkit::{Agent, ConsentSpec, Draft, Failure, Federation, Invitation, Topology, history};
 use deal::SOON;
 use reqwest::Method;
@@ -157,6 +160,21 @@ async fn a_deal_teaches_both_cells_and_anyone_can_compute_the_score_again() -> R
     richer["facts"].as_array_mut().unwrap().push(closed);
     let report = evidence::verify_bytes(richer.to_string().as_bytes(), &Pins::default());
     assert_eq!(report.verdict(), Verdict::Corrupt, "a session counted twice");
+
+    // Nor is what another organisation's agent did in the same deal told as one's own, even if the cell signs it.
+    let mut borrowed = file.clone();
+    let mut claims: Value = {
+        let payload = file["signature"].as_str().unwrap().split('.').nth(1).unwrap();
+        serde_json::from_slice(&from_base64url(payload).unwrap()).unwrap()
+    };
+    (borrowed["agentId"], claims["agentId"]) = (json!(BUYER), json!(BUYER));
+    let keys = files(net.dir()).unwrap();
+    let key = keys.iter().find(|file| file.ends_with(format!("{MEMBER}-signing.key"))).expect("the signing key's file");
+    let key = SigningKey::from_pkcs8_pem(&std::fs::read_to_string(key).unwrap()).unwrap();
+    borrowed["signature"] = json!(jws::sign(&key, Kind::Trust, &claims));
+    let report = evidence::verify_bytes(borrowed.to_string().as_bytes(), &Pins::default());
+    assert_eq!(report.verdict(), Verdict::Corrupt, "{}", report.to_json());
+    assert!(report.problems()[0].detail.contains("the seat that is counted"), "{}", report.to_json());
 
     // What the host has seen of the other cell's agent is its own estimate.
     let seen = shown(&net, HOST, SELLER).await?;

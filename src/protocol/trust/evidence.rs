@@ -20,7 +20,7 @@ use super::told::Told;
 use crate::crypto::digest::Digest;
 use crate::crypto::json::{Rules, canonical, read};
 use crate::crypto::jws::{self, Claim, Kind};
-use crate::protocol::ids::{AgentId, CellId, ParticipantId, SessionId};
+use crate::protocol::ids::{AgentId, CellId, OrgName, ParticipantId, SessionId};
 use crate::protocol::time::Timestamp;
 use crate::protocol::transcript::cells::Cells;
 use crate::protocol::transcript::{Pins, Report, list, text};
@@ -93,7 +93,8 @@ fn verify(file: &Value, pins: &Pins, report: &mut Report) -> Result<(), String> 
         .map(|fact| serde_json::from_value(fact.clone()).map_err(|error| format!("a fact: {error}")))
         .collect::<Result<_, _>>()?;
     let outcomes = outcomes(file, &cell, &cells, report)?;
-    borne_out(&booked, &outcomes, &cell, report)?;
+    let organisation = agent.organisation();
+    borne_out(&booked, &outcomes, (&cell, &organisation), report)?;
     let counted = outcomes.values().filter_map(|said| said.get(&cell)).map(outcome_digest);
     if signed.get("outcomes") != Some(&json!(outcomes_digest(counted))) {
         return Err("the outcomes are not those that the signed trust counts".to_owned());
@@ -234,7 +235,12 @@ impl Said {
 }
 
 /// Each closed session counts as the outcome says that the booking cell signed, in everything, and no other does.
-fn borne_out(booked: &[Booked], outcomes: &Outcomes, cell: &CellId, report: &mut Report) -> Result<(), String> {
+fn borne_out(
+    booked: &[Booked],
+    outcomes: &Outcomes,
+    (cell, organisation): (&CellId, &OrgName),
+    report: &mut Report,
+) -> Result<(), String> {
     let mut sessions: BTreeMap<SessionId, Said> = BTreeMap::new();
     for row in booked {
         let of_deal = match row.fact {
@@ -270,6 +276,9 @@ fn borne_out(booked: &[Booked], outcomes: &Outcomes, cell: &CellId, report: &mut
         let of = |why: String| format!("session {session}: {why}");
         let participant = said.participant.ok_or_else(|| of("no participant".to_owned()))?;
         let told = Told::of(own, participant, cell).map_err(of)?;
+        if told.organisation != *organisation {
+            return Err(of(format!("the seat that is counted is one of {}, not of {organisation}", told.organisation)));
+        }
         said.agrees(&told).map_err(of)?;
         within += usize::from(told.others.is_empty());
         for other in &told.others {
@@ -323,5 +332,5 @@ fn on_its_word(booked: &[Booked], cell: &CellId, report: &mut Report) {
     for (count, name) in counts.into_iter().zip(names).filter(|(count, _)| *count > 0) {
         report.warn(format!("on the word of cell {cell} alone: {count} {name}"));
     }
-    report.warn(format!("on the word of cell {cell} alone: identity, registration and key dates (IV, SP, idle time)"));
+    report.warn(format!("on the word of cell {cell} alone: which seats of its organisation are the agent's, identity, registration and key dates (IV, SP, idle time)"));
 }

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::fact::{Closed, Decision};
-use crate::protocol::ids::{CellId, ParticipantId};
+use crate::protocol::ids::{CellId, OrgName, ParticipantId};
 use crate::protocol::time::Timestamp;
 use crate::protocol::transcript::text;
 
 /// What an outcome bears out.
 #[derive(Debug, PartialEq)]
 pub(super) struct Told {
+    /// Whose seat it is.
+    pub organisation: OrgName,
     /// How the session counts.
     pub closed: Closed,
     /// When it reached CLOSED.
@@ -42,6 +44,7 @@ impl Told {
         let crosses = |one: &str, other: &str| organisation(one) != organisation(other);
         let name = participant.to_string();
         let mut told = Self {
+            organisation: own.organisation.parse().map_err(|_| "a party's `organisation` is none".to_owned())?,
             closed: closed(outcome, &parties, own.cell == *cell)?,
             at: text(outcome, "closedAt").and_then(|at| at.parse().ok()).ok_or("expected `closedAt`, a time")?,
             decisions: Vec::new(),
